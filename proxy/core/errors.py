@@ -1,0 +1,48 @@
+"""The exception tree. Inside the corridor a failure is a value; these are refusals and broken surroundings.
+
+HoldfastError
+├── ConfigError         a configuration a person has to mend: says where, what stands there, what was expected
+├── RequestRefused      a request we will not forward: status, and what the caller should do
+└── StoreUnavailable    the shared store refused, froze or failed; callers go on without it
+"""
+
+from __future__ import annotations
+
+from proxy.core.model import Outcome
+
+
+class HoldfastError(Exception):
+    """Base of everything Holdfast raises on purpose."""
+
+
+class ConfigError(HoldfastError):
+    """One or more problems in a configuration; `problems` holds a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class RequestRefused(HoldfastError):
+    """A request we answer `status` ourselves; `error` is an RFC 9209 error type.
+
+    The outcome is NOT_SENT, save where the client broke off while its body was already on its way.
+    """
+
+    def __init__(
+        self, status: int, detail: str, *, error: str = "http_request_error", outcome: Outcome = Outcome.NOT_SENT
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.error = error
+        self.outcome = outcome
+
+
+class StoreUnavailable(HoldfastError):
+    """The shared store could not do `operation` in time."""
+
+    def __init__(self, operation: str, cause: str) -> None:
+        super().__init__(f"{operation}: {cause}")
+        self.operation = operation
+        self.cause = cause

@@ -1,0 +1,116 @@
+"""Facts, published once and folded by dumb listeners (log, metrics, journal). Nothing here holds payment data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.core.model import Kind, Outcome
+from proxy.core.outcome import Row
+from proxy.core.retry import Denied
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished:
+    """One request went to the provider and came back, or not. `seconds` is the attempt's own time."""
+
+    upstream: str
+    request_id: str
+    number: int
+    row: Row
+    status: int | None
+    error: str | None
+    seconds: float
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled:
+    """The same request goes out again after `delay` seconds, because of `reason`."""
+
+    upstream: str
+    request_id: str
+    reason: Row
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDenied:
+    """A retry that might have helped was not made, because of `reason`."""
+
+    upstream: str
+    request_id: str
+    reason: Denied
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFinished:
+    """A payment was answered (or its client had gone). `error` is set where the answer is ours."""
+
+    route: str
+    upstream: str
+    request_id: str
+    trace_id: str | None
+    method: str
+    kind: Kind
+    status: int
+    outcome: Outcome
+    attempts: int
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected:
+    """The gate did not let a call out: `reason` is breaker or concurrency. In shadow mode it went out all the same."""
+
+    upstream: str
+    reason: str
+    shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """This replica learnt of a new breaker state; `open_seconds` is how long it will stay open at least."""
+
+    upstream: str
+    old: str
+    new: str
+    epoch: int
+    cause: str
+    open_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChanged:
+    """The shared store went away (with its cause) or came back."""
+
+    up: bool
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed:
+    """One store operation failed."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFailed:
+    """A background loop met a bug and goes on with its next turn."""
+
+    loop: str
+    cause: str
+
+
+Event = (
+    AttemptFinished
+    | RetryScheduled
+    | RetryDenied
+    | PaymentFinished
+    | CallRejected
+    | BreakerChanged
+    | StoreChanged
+    | StoreFailed
+    | TurnFailed
+)
