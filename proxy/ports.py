@@ -1,0 +1,143 @@
+"""The few small protocols the corridor needs from the outside. Each has a real and an in-memory twin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxy.core.breaker import Counts, Record
+from proxy.core.budget import Spent
+from proxy.core.events import AttemptFinished, Event
+from proxy.core.model import Headers, Payment, Result
+
+
+class Clock(Protocol):
+    """Time that only moves forward, wall time for people, and waiting."""
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 UTC."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Transport(Protocol):
+    """One provider's sockets."""
+
+    async def send(
+        self, payment: Payment, *, timeout: float, extra: Headers = (), max_idle_age: float | None = None
+    ) -> Result:
+        """One attempt, within `timeout` seconds. Wire trouble is a value; only cancellation is raised.
+
+        `max_idle_age` 0 asks for a fresh connection; otherwise a pooled one idle for less than that many seconds.
+        """
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Outcomes of one epoch, in order: some failures, perhaps successes, then `trailing` failures since the last."""
+
+    successes: int = 0
+    failures: int = 0
+    trailing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The store's view of one upstream at `now` (the store's clock, seconds)."""
+
+    record: Record
+    counts: Counts
+    passes: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The answer to asking for a probe; if refused, a place may be free in `retry_in` seconds."""
+
+    granted: bool
+    retry_in: float
+    shared: Shared
+
+
+class BreakerStore(Protocol):
+    """Atomic counts, compare-and-set on an epoch, leases, and one clock. No policy.
+
+    Counts in a view are those of the last `window` seconds. Raises StoreUnavailable if it cannot answer in time.
+    """
+
+    async def read(self, upstream: str, window: float) -> Shared:
+        """The current view."""
+
+    async def report(self, upstream: str, epoch: int, tally: Tally, window: float) -> Shared:
+        """Add outcomes, unless the epoch has moved on."""
+
+    async def install(self, upstream: str, record: Record, *, expected: int | None, window: float) -> Shared:
+        """Replace the record if the stored epoch is `expected`; None: if the stored epoch is lower than the record's.
+
+        A new epoch starts with no counts and no leases. Returns the view that holds afterwards, won or lost.
+        """
+
+    async def lease(
+        self, upstream: str, record: Record, *, expected: int, owner: str, limit: int, seconds: float, window: float
+    ) -> Lease:
+        """One of `limit` probe places under `record`, for `seconds`; the record is installed first if it is newer.
+
+        Refused if the stored epoch is not `expected`.
+        """
+
+    async def settle_probe(self, upstream: str, epoch: int, owner: str, *, passed: bool, window: float) -> Shared:
+        """Give a place back; a passed probe is counted if its lease still held."""
+
+
+class PushingStore(BreakerStore, Protocol):
+    """A store that other replicas write to and that tells of their changes."""
+
+    def changes(self, upstreams: Iterable[str]) -> AsyncIterator[tuple[str, Shared] | None]:
+        """Views as they change, by upstream; None after a while without any.
+
+        Raises StoreUnavailable when the connection is lost.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What one replica has to tell the fleet: by upstream, its spending, its results, its attempts."""
+
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    attempts: tuple[tuple[float, AttemptFinished], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """What the fleet knows: spending over the budget window, by upstream, and the replicas heard of lately."""
+
+    spent: Mapping[str, Spent]
+    replicas: tuple[str, ...]
+
+
+class Journal(Protocol):
+    """The fleet's memory of what happened. Raises StoreUnavailable if it cannot answer in time."""
+
+    async def sync(self, beat: Beat) -> FleetView:
+        """Add a beat and learn the fleet's spending."""
+
+    async def history(self, upstream: str, seconds: float) -> Mapping[str, int]:
+        """Results over the last `seconds`: attempts as `attempt:ROW`, payments as `payment:OUTCOME`, `rejected`."""
+
+    async def goodbye(self) -> None:
+        """Take this replica off the list of the living."""
+
+
+class EventSink(Protocol):
+    """A listener; it must not raise and must not wait."""
+
+    def publish(self, event: Event) -> None: ...

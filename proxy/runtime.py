@@ -1,0 +1,30 @@
+"""What one configuration amounts to while it is in force. A reload makes a new one beside the old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proxy.core.config import Config
+from proxy.core.routes import RouteTable
+from proxy.fleet import Fleet
+from proxy.forward import Forwarder
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """Who we are: a name unique in the fleet, our version, and when we started (seconds since 1970 UTC)."""
+
+    id: str
+    version: str
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A configuration at work: its routes, the corridor of each upstream, and this replica's part in the fleet."""
+
+    config: Config
+    routes: RouteTable
+    forwarders: Mapping[str, Forwarder]
+    fleet: Fleet
