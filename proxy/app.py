@@ -1,0 +1,172 @@
+"""The composition root: the only place that knows every part and makes them meet."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import ssl
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from proxy import __version__
+from proxy.core.budget import Budget
+from proxy.core.config import Config, Upstream
+from proxy.core.errors import ConfigError
+from proxy.core.events import Event
+from proxy.core.routes import RouteTable
+from proxy.core.totals import Totals
+from proxy.edges.clock import SystemClock
+from proxy.edges.config_file import load_profile
+from proxy.edges.memory_store import MemoryBreakerStore, MemoryJournal
+from proxy.edges.metrics import Metrics
+from proxy.edges.redis_client import connect
+from proxy.edges.redis_journal import RedisJournal
+from proxy.edges.redis_store import RedisBreakerStore
+from proxy.edges.upstream import HttpUpstream, Target
+from proxy.failover import FailoverStore
+from proxy.fleet import Chronicle, Fleet
+from proxy.forward import Forwarder
+from proxy.gate import Gate
+from proxy.ports import EventSink, Journal
+from proxy.runtime import Replica, Runtime
+
+
+class Fanout:
+    """One EventSink for many; events go to each in turn."""
+
+    def __init__(self, *sinks: EventSink) -> None:
+        self._publish = tuple(sink.publish for sink in sinks)
+
+    def publish(self, event: Event) -> None:
+        for publish in self._publish:
+            publish(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What outlives a reload: identity, clock, listeners, and the stores with what they know."""
+
+    replica: Replica
+    clock: SystemClock
+    events: EventSink
+    chronicle: Chronicle
+    metrics: Metrics
+    totals: Totals
+    store: FailoverStore | MemoryBreakerStore
+    redis: Redis | None
+
+
+def new_replica(config: Config, clock: SystemClock) -> Replica:
+    """An identity no other process has, readable by a person: host, port and four random characters."""
+    name = f"{socket.gethostname()}:{config.listen.port}-{secrets.token_hex(2)}"
+    return Replica(name, __version__, clock.wall())
+
+
+def make_parts(config: Config, log: EventSink, current: Callable[[], Runtime]) -> Parts:
+    """Everything that is made once. `current` is asked for live figures when metrics are read."""
+    clock = SystemClock()
+    metrics = Metrics(
+        CollectorRegistry(),
+        version=__version__,
+        snapshot_age=lambda upstream: current().fleet.gates[upstream].age,
+        in_flight=lambda upstream: current().fleet.gates[upstream].in_flight,
+        redis_up=config.redis.url is not None,
+    )
+    chronicle, totals = Chronicle(clock), Totals()
+    events = Fanout(log, metrics, chronicle, totals)
+    redis = connect(config.redis.url, config.redis.timeout) if config.redis.url else None
+    store = _make_store(config, redis, clock, events)
+    return Parts(new_replica(config, clock), clock, events, chronicle, metrics, totals, store, redis)
+
+
+def _make_store(
+    config: Config, redis: Redis | None, clock: SystemClock, events: EventSink
+) -> FailoverStore | MemoryBreakerStore:
+    if redis is None:
+        offset = clock.wall() - clock.now()
+        return MemoryBreakerStore(lambda: clock.now() + offset)
+    shared = RedisBreakerStore(redis, prefix=config.redis.prefix, timeout_seconds=config.redis.timeout)
+    return FailoverStore(shared, MemoryBreakerStore, clock=clock, events=events, on_outage=config.redis.on_outage)
+
+
+def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
+    """A configuration at work; ConfigError if a profile or certificate it names cannot be read."""
+    forwarders = {upstream.name: _make_forwarder(upstream, base, parts) for upstream in config.upstreams}
+    windows = {upstream.name: upstream.retry.budget.window for upstream in config.upstreams}
+    local = MemoryJournal(parts.replica.id, windows, parts.clock.now)
+    fleet = Fleet(
+        {name: forwarder.gate for name, forwarder in forwarders.items()},
+        {name: forwarder.budget for name, forwarder in forwarders.items()},
+        store=parts.store if isinstance(parts.store, FailoverStore) else None,
+        journal=_make_journal(config, parts, windows) or local,
+        local_journal=local,
+        chronicle=parts.chronicle,
+        clock=parts.clock,
+        events=parts.events,
+        poll_seconds=config.redis.poll,
+    )
+    parts.metrics.know(forwarders, ((route.path, route.upstream) for route in config.routes))
+    return Runtime(config, RouteTable(config.routes), forwarders, fleet)
+
+
+def _make_journal(config: Config, parts: Parts, windows: dict[str, float]) -> Journal | None:
+    if parts.redis is None:
+        return None
+    return RedisJournal(
+        parts.redis,
+        parts.replica.id,
+        windows,
+        prefix=config.redis.prefix,
+        timeout_seconds=config.redis.timeout,
+        log_length=config.redis.attempt_log,
+        log_ttl_seconds=config.redis.attempt_log_ttl,
+        wall=parts.clock.wall,
+    )
+
+
+def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
+    draw = random.SystemRandom().random
+    gate = Gate(upstream, parts.store, replica=parts.replica.id, clock=parts.clock, draw=draw, events=parts.events)
+    return Forwarder(
+        upstream,
+        load_profile(upstream.profile, base),
+        gate=gate,
+        budget=Budget(upstream.retry.budget),
+        transport=HttpUpstream(target_of(upstream, base), now=parts.clock.now),
+        clock=parts.clock,
+        draw=draw,
+        new_key=lambda: str(uuid.uuid4()),
+        events=parts.events,
+    )
+
+
+def target_of(upstream: Upstream, base: Path) -> Target:
+    """Where an upstream's sockets go. TLS is verified, always; `ca_file` (PEM) replaces the system's authorities."""
+    url = urlsplit(upstream.url)
+    host = url.hostname or ""
+    secure = url.scheme == "https"
+    return Target(
+        host=host,
+        port=url.port or (443 if secure else 80),
+        ssl=_tls(upstream, base) if secure else None,
+        server_hostname=host,
+        connect_timeout=upstream.timeouts.connect,
+    )
+
+
+def _tls(upstream: Upstream, base: Path) -> ssl.SSLContext:
+    ca_file = base / upstream.ca_file if upstream.ca_file else None
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        problem = f"upstreams.{upstream.name}.ca_file: {ca_file} cannot be read as PEM certificates: {error.strerror}"
+        raise ConfigError([problem]) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,1 @@
+"""aiohttp handlers: HTTP in, core vocabulary out, and back."""

@@ -1,0 +1,101 @@
+"""The request's body: kept whole up to a limit so that it can be sent again, streamed once above it, refused beyond."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import StreamReader, web
+from aiohttp.web_exceptions import HTTPException
+
+from proxy.core.errors import RequestRefused
+from proxy.core.model import Body, Outcome
+
+_BROKEN = "The request's body broke off or is not valid; nothing was sent."
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class UploadStream:
+    """A body on its way in, read once while it goes out."""
+
+    def __init__(self, content: StreamReader) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await self._content.readany():
+                yield chunk
+        except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
+            detail = "The client broke off while its body was being sent on; the provider got only a part of it."
+            raise RequestRefused(400, detail, outcome=Outcome.UNKNOWN) from error
+
+    async def aclose(self) -> None:
+        """Nothing to give back: the server reads off or closes what is left."""
+
+
+class OneShot:
+    """A body that was collected because its length was not known beforehand; too large to be kept for a retry."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
+
+
+async def read_body(
+    request: web.BaseRequest, *, retry_body: int, max_body: int, remaining: float
+) -> tuple[Body, int | None]:
+    """The body and its length; length None if the message has none. RequestRefused 413, 408 or 400 as it applies."""
+    length = request.content_length
+    if not request.body_exists:
+        return b"", length
+    if length is not None and length > max_body:
+        raise _too_large(max_body)
+    _continue(request)
+    if length is not None and length > retry_body:
+        return UploadStream(request.content), length
+    body = await _collect(request.content, max_body, remaining)
+    return (body if len(body) <= retry_body else OneShot(body)), len(body)
+
+
+def _continue(request: web.BaseRequest) -> None:
+    """Tell a client that asked whether to send its body (RFC 9110 section 10.1.1) to go on."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(CONTINUE)
+
+
+async def _collect(content: StreamReader, max_body: int, remaining: float) -> bytes:
+    try:
+        if content.is_eof():  # the usual case: head and body came in one packet
+            return _checked(content.read_nowait(-1), max_body)
+        async with asyncio.timeout(remaining):
+            return await _read_up_to(content, max_body)
+    except TimeoutError as error:
+        raise RequestRefused(408, "The request's body did not arrive in time; nothing was sent.") from error
+    except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
+        raise RequestRefused(400, _BROKEN) from error
+
+
+async def _read_up_to(content: StreamReader, max_body: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := await content.readany():
+        size += len(chunk)
+        if size > max_body:
+            raise _too_large(max_body)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _checked(body: bytes, max_body: int) -> bytes:
+    if len(body) > max_body:
+        raise _too_large(max_body)
+    return body
+
+
+def _too_large(max_body: int) -> RequestRefused:
+    return RequestRefused(413, f"The body is larger than {max_body} bytes (max_body); nothing was sent.")
