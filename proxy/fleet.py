@@ -15,6 +15,7 @@ from functools import partial
 from proxy.core.budget import Budget, Spent
 from proxy.core.errors import StoreUnavailable
 from proxy.core.events import AttemptFinished, CallRejected, Event, PaymentFinished, StoreFailed, TurnFailed
+from proxy.core.model import Kind
 from proxy.failover import FailoverStore
 from proxy.gate import Gate
 from proxy.ports import Beat, Clock, EventSink, FleetView, Journal
@@ -38,7 +39,7 @@ class Chronicle:
                 self._count(event.upstream, f"attempt:{event.row}")
                 if len(self._attempts) < MOST_ATTEMPTS_A_BEAT:
                     self._attempts.append((self._clock.wall(), event))
-            case PaymentFinished():
+            case PaymentFinished() if event.kind is not Kind.READ:  # a read that got no answer charges nobody
                 self._count(event.upstream, f"payment:{event.outcome}")
             case CallRejected(shadow=False):
                 self._count(event.upstream, "rejected")
@@ -152,6 +153,7 @@ class Fleet:
     async def _beat(self) -> None:
         await self._clock.sleep(BEAT_SECONDS)
         for gate in self.gates.values():
+            gate.announce()
             gate.wake.set()
         await self.beat()
 

@@ -2,7 +2,8 @@
 
 Asking costs no round trip while the breaker is closed or open: the gate decides on the last view it has of the shared
 record. What the calls found out is reported in the background: a failure at once, successes gathered, everything that
-waits in one command. Only a probe asks the store first, for its place among the fleet's probes.
+waits in one command. Only a probe asks the store first, for its place among the fleet's probes. A replica whose own
+failures are enough to open the breaker stops at once and asks the store in the background whether that holds.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Gate:
         self._heard_at = clock.now()
         self._pending = Tally()
         self._retry_after = 0.0
+        self._tripping = False
         self._asking = 0
         self._full_until = 0.0
         self._leases = 0
@@ -141,6 +143,7 @@ class Gate:
         self.learn(await self._store.report(self.name, self._view.record.epoch, tally, self.window))
         view = self._view
         await self._move(breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, retry_after))
+        self._tripping = False  # the store has the last word: the fleet's other calls may have gone well
 
     async def refresh(self) -> None:
         """Fetch the current view: the backstop where a push got lost."""
@@ -167,7 +170,7 @@ class Gate:
         self._full_until = 0.0
         if view.record.epoch > old.record.epoch:
             self._pending, self._retry_after = Tally(), 0.0
-        self._announce()
+        self.announce()
 
     async def drain(self) -> None:
         """Report everything that is left, give-backs of probes included."""
@@ -176,6 +179,8 @@ class Gate:
             await asyncio.wait(self._settling)
 
     async def _breaker_says(self) -> Permit | Refuse:
+        if self._tripping:
+            return Refuse(self.policy.cooldown)
         if (fixed := self._store.fixed) is not None:
             return Permit(-1, counted=False) if fixed == "closed" else Refuse(UNKNOWN_WAIT_SECONDS)
         match breaker.admit(self._view.record, self.now()):
@@ -247,9 +252,18 @@ class Gate:
             return
         self._pending = Tally(waiting.successes, waiting.failures + 1, waiting.trailing + 1)
         self._retry_after = max(self._retry_after, retry_after)
+        self._tripping = self._tripping or self._projected() is not None
         self.wake.set()
 
-    def _announce(self) -> None:
+    def _projected(self) -> Record | None:
+        """The record the fleet would arrive at if the last view and what waits here were all there is."""
+        counts, waiting = self._view.counts, self._pending
+        calls, failures = counts.calls + waiting.successes + waiting.failures, counts.failures + waiting.failures
+        run = waiting.trailing + (0 if waiting.successes else counts.consecutive)
+        return breaker.trip(self._view.record, Counts(run, calls, failures), self.policy, self.now(), self._draw)
+
+    def announce(self) -> None:
+        """Tell of a change of state, once; an override that ran out is one that no view brings."""
         label = self._view.record.label(self.now())
         if label == self._label:
             return

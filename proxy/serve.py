@@ -61,7 +61,7 @@ class Service:
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
         await self._start_loops()
-        runners = self._make_runners()
+        runners = make_runners(lambda: self._runtime, self._parts, draining=lambda: self.draining)
         try:
             await self._listen(runners)
         except OSError as error:
@@ -83,28 +83,6 @@ class Service:
             self._loops.cancel()
             with suppress(asyncio.CancelledError):
                 await self._loops
-
-    def _make_runners(self) -> list[tuple[PaymentRunner, Address]]:
-        config, parts = self._runtime.config, self._parts
-        payments = Payments(
-            lambda: self._runtime, clock=parts.clock, new_id=lambda: uuid.uuid4().hex, events=parts.events
-        )
-        operations = Operations(
-            lambda: self._runtime,
-            parts.replica,
-            metrics=parts.metrics,
-            totals=parts.totals,
-            clock=parts.clock,
-            draining=lambda: self.draining,
-        )
-        data = web.Application()
-        control = data if config.admin.listen is None else web.Application()
-        control.add_routes(operations.routes())
-        data.router.add_route("*", "/{tail:.*}", payments.handle, expect_handler=_hold_expect)
-        runners = [(PaymentRunner(data), config.listen)]
-        if config.admin.listen is not None:
-            runners.append((PaymentRunner(control), config.admin.listen))
-        return runners
 
     async def _listen(self, runners: list[tuple[PaymentRunner, Address]]) -> None:
         for runner, address in runners:
@@ -162,6 +140,30 @@ class Service:
         if self._parts.redis is not None:
             await self._parts.redis.aclose()
         self._log.info("replica.stopped", unfinished=left)
+
+
+def make_runners(
+    current: Callable[[], Runtime], parts: Parts, *, draining: Callable[[], bool]
+) -> list[tuple[PaymentRunner, Address]]:
+    """What is served, and where it listens: one application, or two where the control plane has its own address."""
+    config = current().config
+    payments = Payments(current, clock=parts.clock, new_id=lambda: uuid.uuid4().hex, events=parts.events)
+    operations = Operations(
+        current,
+        parts.replica,
+        metrics=parts.metrics,
+        totals=parts.totals,
+        clock=parts.clock,
+        draining=draining,
+    )
+    data = web.Application()
+    control = data if config.admin.listen is None else web.Application()
+    control.add_routes(operations.routes())
+    data.router.add_route("*", "/{tail:(?s:.*)}", payments.handle, expect_handler=_hold_expect)
+    runners = [(PaymentRunner(data, payments.handle), config.listen)]
+    if config.admin.listen is not None:
+        runners.append((PaymentRunner(control), config.admin.listen))
+    return runners
 
 
 async def _until_idle(runtime: Runtime, seconds: float) -> None:

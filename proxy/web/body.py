@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.web_exceptions import HTTPException
 
 from proxy.core.errors import RequestRefused
@@ -25,9 +25,13 @@ class UploadStream:
         try:
             while chunk := await self._content.readany():
                 yield chunk
+            _check_end(self._content)
         except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
             detail = "The client broke off while its body was being sent on; the provider got only a part of it."
             raise RequestRefused(400, detail, outcome=Outcome.UNKNOWN) from error
+        except asyncio.CancelledError as error:  # the attempt's time is up, and it is the client we wait for
+            detail = "The request's body did not arrive in time; the provider got only a part of it."
+            raise RequestRefused(408, detail, outcome=Outcome.UNKNOWN) from error
 
     async def aclose(self) -> None:
         """Nothing to give back: the server reads off or closes what is left."""
@@ -52,7 +56,8 @@ async def read_body(
     """The body and its length; length None if the message has none. RequestRefused 413, 408 or 400 as it applies."""
     length = request.content_length
     if not request.body_exists:
-        return b"", length
+        return b"", None if length is None else 0
+    _check_coding(request)
     if length is not None and length > max_body:
         raise _too_large(max_body)
     _continue(request)
@@ -62,9 +67,17 @@ async def read_body(
     return (body if len(body) <= retry_body else OneShot(body)), len(body)
 
 
+def _check_coding(request: web.BaseRequest) -> None:
+    """Refuse a transfer coding that nobody here would undo (RFC 9112 section 6.1): the provider would get it as is."""
+    coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if coding != "chunked":
+        raise RequestRefused(501, "The only transfer coding understood here is chunked; nothing was sent.")
+
+
 def _continue(request: web.BaseRequest) -> None:
-    """Tell a client that asked whether to send its body (RFC 9110 section 10.1.1) to go on."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+    """Tell a client that asked whether to send its body to go on (RFC 9110 section 10.1.1; HTTP/1.0 cannot ask)."""
+    expected = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
+    if expected and request.transport is not None:
         request.transport.write(CONTINUE)
 
 
@@ -88,7 +101,15 @@ async def _read_up_to(content: StreamReader, max_body: int) -> bytes:
         if size > max_body:
             raise _too_large(max_body)
         chunks.append(chunk)
+    _check_end(content)
     return b"".join(chunks)
+
+
+def _check_end(content: StreamReader) -> None:
+    """Raise what cut the body short: a reader that was already woken sees only that there is no more."""
+    error = content.exception()
+    if error is not None:
+        raise error
 
 
 def _checked(body: bytes, max_body: int) -> bytes:

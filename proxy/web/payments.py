@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from proxy.core.answers import Told, problem
+from proxy.core.cards import looks_like_card_number
 from proxy.core.errors import RequestRefused
 from proxy.core.events import PaymentFinished
 from proxy.core.headers import Hop, to_provider
-from proxy.core.model import Answer, Kind, Payment
+from proxy.core.model import Answer, Kind, Outcome, Payment
 from proxy.core.routes import Match
-from proxy.core.scrub import looks_like_card_number
 from proxy.forward import Caller, Forwarder
 from proxy.ports import Clock, EventSink
 from proxy.runtime import Runtime
@@ -24,6 +23,7 @@ from proxy.web.response import AnswerResponse
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_AUTHORITY = re.compile(r"[^/?#]*://[^/?#]*")
 NOWHERE = "none"
 """Label of requests that no route took."""
 
@@ -54,7 +54,7 @@ class Payments:
         inbound = self._note(request)
         runtime = self._current()
         match = runtime.routes.match(_origin_form(request.raw_path))
-        if match is None:
+        if match is None or request.method == "CONNECT":
             refusal = RequestRefused(404, "No route is configured for this path; nothing was sent.")
             return self._refuse(inbound, None, refusal)
         try:
@@ -93,16 +93,17 @@ class Payments:
     @staticmethod
     def _hop(inbound: Inbound, forwarder: Forwarder) -> Hop:
         request = inbound.request
-        host = request.headers.get("Host", "").encode("latin-1") if forwarder.upstream.preserve_host else b""
+        host = request.headers.get("Host", "") if forwarder.upstream.preserve_host else ""
         return Hop(
-            host=host or forwarder.host,
+            host=host.encode("utf-8", "surrogateescape") or forwarder.host,
             client_ip=(request.remote or "unknown").encode(),
             scheme=request.scheme.encode(),
             request_id=inbound.request_id.encode(),
         )
 
     def _refuse(self, inbound: Inbound, match: Match | None, refusal: RequestRefused) -> AnswerResponse:
-        told = Told(inbound.request_id, 0, refusal.outcome)
+        attempts = 0 if refusal.outcome is Outcome.NOT_SENT else 1  # what broke off on its way had its one attempt
+        told = Told(inbound.request_id, attempts, refusal.outcome)
         answer = problem(refusal.status, refusal.error, refusal.detail, told)
         self._events.publish(
             PaymentFinished(
@@ -114,23 +115,25 @@ class Payments:
                 kind=Kind.UNKEYED,
                 status=answer.status,
                 outcome=answer.outcome,
-                attempts=0,
+                attempts=attempts,
                 seconds=self._clock.now() - inbound.started,
                 error=answer.error,
             )
         )
         response = AnswerResponse(answer, inbound.request_id)
-        if not inbound.request.content.is_eof():
+        content = inbound.request.content
+        if not content.is_eof() or content.exception() is not None:
             response.force_close()
         return response
 
 
 def _origin_form(target: str) -> str:
     """The path and query of a request target, whether in origin-form or absolute-form (RFC 9112 section 3.2)."""
-    if target.startswith("/") or "://" not in target:
+    absolute = None if target.startswith("/") else _AUTHORITY.match(target)
+    if absolute is None:
         return target
-    authority = urlsplit(target).netloc
-    return target.partition(authority)[2] or "/"
+    path = target[absolute.end() :]
+    return path if path.startswith("/") else "/" + path
 
 
 def _gone(request: web.BaseRequest) -> bool:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_parser import RawRequestMessage
 
 from proxy.core.answers import Told, problem
 from proxy.core.model import Outcome
 from proxy.web.response import AnswerResponse
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 
 class PaymentProtocol(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_last_payload", "half_closed")
+    __slots__ = ("_answered", "_last_payload", "half_closed")
 
     def __init__(self, manager: web.Server, **kwargs: Any) -> None:
         super().__init__(manager, **kwargs)
         self._last_payload: Any = None
+        self._answered: Any = None
         self.half_closed = False
 
     @property
@@ -29,17 +34,47 @@ class PaymentProtocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages:
-            self._last_payload = self._messages[-1][1]
+            self._take_note()
+
+    def _take_note(self) -> None:
+        """Mend what aiohttp's parser leaves open in what it has just queued."""
+        last, payload = self._messages[-1]
+        if not isinstance(last, RawRequestMessage):
+            self._break_off("the body is not valid")
+        self._last_payload = payload
+        for place, (message, body) in enumerate(self._messages):
+            # The parser hands the last trailer of a chunked body to the next request as a header field.
+            if isinstance(message, RawRequestMessage) and message.chunked and not message.should_close:
+                self._messages[place] = (message._replace(should_close=True), body)
+
+    def _break_off(self, why: str) -> None:
+        """Tell a handler that still reads its body that there is no more to come."""
+        payload = self._last_payload
+        if payload is None or payload.is_eof():
+            return
+        if payload is not self._answered:
+            payload.set_exception(web.RequestPayloadError(why))
+        payload.feed_eof()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool, aiohttp promised none
         """Keep the write side open for a client that is done sending but still waits (RFC 9112 section 9.6).
 
-        aiohttp would drop the request. A request that is not whole, or no request at all, has nothing to wait for.
+        aiohttp would drop the request. One that is not whole is answered 400; without one there is nothing to wait for.
         """
-        idle = self._waiter is not None and not self._waiter.done() and not self._messages
-        whole = self._last_payload is not None and self._last_payload.is_eof()
-        self.half_closed = whole and not idle
-        return self.half_closed
+        if self._waiter is not None and not self._waiter.done() and not self._messages:
+            return False
+        self._break_off("the client closed within the body")
+        self.half_closed = True
+        if not self._messages:
+            self.close()  # an answer may be on its way already, without a word of it being the last
+        return True
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Answer `request`; what may be left of its body now interests nobody."""
+        self._answered = request.content
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,
@@ -65,27 +100,43 @@ class PaymentProtocol(web.RequestHandler):
 class PaymentServer(web.Server):
     """Makes a PaymentProtocol for each connection."""
 
-    def __init__(self, app_server: web.Server, **kwargs: Any) -> None:
-        super().__init__(app_server.request_handler, request_factory=app_server.request_factory)
+    def __init__(self, app_server: web.Server, otherwise: Handler | None, **kwargs: Any) -> None:
+        handler = app_server.request_handler
+        super().__init__(
+            _or_else(handler, otherwise) if otherwise else handler, request_factory=app_server.request_factory
+        )
         self._protocol_options = kwargs
 
     def __call__(self) -> PaymentProtocol:
         return PaymentProtocol(self, loop=self._loop, **self._protocol_options)
 
 
+def _or_else(handler: Handler, otherwise: Handler) -> Handler:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return await otherwise(request)
+
+    return answer
+
+
 class PaymentRunner(web.AppRunner):
     """Runs an application on PaymentServer. Request bodies are never decompressed on their way through.
 
+    `otherwise` handles what no route can express: `OPTIONS *`, CONNECT, an absolute URL without a path.
     Its cleanup cancels what is still running after a second: by then the drain has waited for all that matters.
     """
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, otherwise: Handler | None = None) -> None:
         super().__init__(app, access_log=None, shutdown_timeout=1.0)
+        self._otherwise = otherwise
 
     async def _make_server(self) -> web.Server:
         app_server = await super()._make_server()
         return PaymentServer(
             app_server,
+            self._otherwise,
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=75.0,

@@ -1,0 +1,190 @@
+"""Turns received bytes into one answer at a time; owns HTTP framing and knows no socket."""
+
+from __future__ import annotations
+
+from httptools import HttpParserError, HttpResponseParser
+
+from proxy.core.model import Certainty, Headers, TransportFailure, WireError, header
+
+HEAD_LIMIT = 64 * 1024
+FIELD_LIMIT = 200
+_SWITCHING_PROTOCOLS = 101
+_FIRST_INTERIM, _FIRST_FINAL = 100, 200
+
+
+class ResponseReader:
+    """Collects the final answer to one request after another on the same connection.
+
+    Read after each `feed`: `status` is 0 until the head of the final answer is there; `complete` and `trouble`
+    say that nothing more is to be expected.
+    """
+
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_extra",
+        "_fields",
+        "_keep_alive",
+        "_open_ended",
+        "_overhead",
+        "_parser",
+        "chunks",
+        "complete",
+        "headers",
+        "reason",
+        "size",
+        "status",
+        "trouble",
+    )
+
+    def __init__(self) -> None:
+        self._bodiless = False
+        self._parser = _new_parser(self)
+        self.begin(bodiless=False)
+
+    def begin(self, *, bodiless: bool) -> None:
+        """Expect the answer to a new request; `bodiless` for HEAD, whose answer may announce a body it lacks."""
+        if self._bodiless:  # llhttp does not know HEAD and still waits for that body
+            self._parser = _new_parser(self)
+        self._bodiless = bodiless
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._keep_alive = self._extra = self._chunked = self.complete = False
+        self._open_ended: bool | None = None
+        self._overhead = 0
+        self.status = 0
+        self.reason = b""
+        self.trouble = ""
+        self.headers: Headers = ()
+        self.chunks: list[bytes] = []
+        self.size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Parse what was received. Never raises: what is wrong is said in `trouble`."""
+        held = self.size
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._reject(error)
+        if self.size != held:
+            self._overhead = 0
+        elif self._overhead > HEAD_LIMIT and not self.complete:
+            self.trouble = "head too large" if not self.status else "64 KiB without a byte of body"
+
+    def end(self) -> None:
+        """The peer has closed in good order: an answer without a length of its own is complete now."""
+        if self.status and not self.trouble and not self._framed():
+            self.complete = True
+
+    def close(self) -> None:
+        """Let go of the parser, which holds this reader in a cycle. Nothing is fed after this."""
+        del self._parser
+
+    def take(self) -> bytes:
+        """Hand over the body bytes held so far."""
+        chunks, self.chunks, self.size = self.chunks, [], 0
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def exceeds(self, limit: int) -> bool:
+        """Whether the body is, or says it will be, more than `limit` bytes, or comes in its own good time."""
+        if self.size > limit:
+            return True
+        if self._open_ended is None:
+            kind = header(self.headers, b"content-type") or b""
+            length = None if self._codings() else header(self.headers, b"content-length")
+            events = kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+            self._open_ended = events or int(length or 0) > limit
+        return self._open_ended
+
+    @property
+    def reusable(self) -> bool:
+        """Whether this answer leaves the connection in step for another request."""
+        if not (self.complete and self._keep_alive) or self._extra:
+            return False
+        # RFC 9112 section 6.3: chunked wins, but whoever sends both cannot be trusted with the next request.
+        return not (self._chunked and header(self.headers, b"content-length") is not None)
+
+    def _framed(self) -> bool:
+        if codings := self._codings():
+            return codings.rpartition(b",")[2].strip().lower() == b"chunked"
+        return header(self.headers, b"content-length") is not None
+
+    def _codings(self) -> bytes:
+        return b",".join([value for name, value in self.headers if name.lower() == b"transfer-encoding"])
+
+    def _reject(self, error: HttpParserError) -> None:
+        if self.complete:
+            self._extra = True
+        elif not self.trouble:
+            self.trouble = str(error)[:80]
+
+    # What llhttp calls, in this order.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise ValueError("more than one answer to one request")
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value))  # trailers, too: they come too late to be seen in `headers`
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        status, version = parser.get_status_code(), parser.get_http_version()
+        self.trouble = self.trouble or self._objection(status, version)
+        if status >= _FIRST_FINAL and not self.trouble:
+            self.status = status
+            self.headers = tuple(self._fields)
+            self._keep_alive = version == "1.1" and parser.should_keep_alive()
+            self.complete = self._bodiless
+
+    def on_chunk_header(self) -> None:
+        self._chunked = True
+        self._extra = self.complete
+
+    def on_body(self, data: bytes) -> None:
+        if self.complete:
+            self._extra = True
+        else:
+            self.chunks.append(data)
+            self.size += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.complete = True
+        else:  # an interim answer: forget it, the final one follows
+            self._fields, self.reason = [], b""
+
+    def _objection(self, status: int, version: str) -> str:
+        fields = self._fields
+        if version not in {"1.1", "1.0"} or status < _FIRST_INTERIM:
+            return "not an HTTP/1 answer"
+        if status == _SWITCHING_PROTOCOLS:
+            return "switching protocols"
+        if len(fields) > FIELD_LIMIT:
+            return "too many header fields"
+        large = self._overhead > HEAD_LIMIT and sum(len(n) + len(v) + 4 for n, v in fields) > HEAD_LIMIT
+        return "head too large" if large else ""
+
+
+def _new_parser(reader: ResponseReader) -> HttpResponseParser:
+    parser = HttpResponseParser(reader)
+    # Chunked beside Content-Length is for us to judge (`reusable`), and so is what follows `Connection: close`.
+    parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_keep_alive=True)
+    return parser
+
+
+def failure(reader: ResponseReader, *, lost: bool) -> TransportFailure:
+    """What to call an answer that is not whole; `lost` says that the connection is gone."""
+    within = "body" if reader.status else "head"
+    if reader.trouble:
+        error, detail = WireError.JUNK, reader.trouble
+    elif lost:
+        error, detail = WireError.CUT if reader.status else WireError.RESET, f"closed within the {within}"
+    else:
+        error, detail = WireError.TIMEOUT, f"no complete {within} in time"
+    if not reader.status:
+        return TransportFailure(Certainty.NO_ANSWER, error, detail)
+    return TransportFailure(Certainty.CUT, error, detail, reader.status, reader.headers)
