@@ -76,7 +76,7 @@ def make_parts(config: Config, log: EventSink, current: Callable[[], Runtime]) -
         CollectorRegistry(),
         version=__version__,
         snapshot_age=lambda upstream: current().fleet.gates[upstream].age,
-        in_flight=lambda upstream: current().fleet.gates[upstream].in_flight,
+        in_flight=lambda upstream: current().forwarders[upstream].under_way,
         redis_up=config.redis.url is not None,
     )
     chronicle, totals = Chronicle(clock), Totals()

@@ -8,7 +8,7 @@ A failure in here is a value; only a refused request and cancellation are raised
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from proxy.core import answers, retry
@@ -76,6 +76,7 @@ class Forwarder:
         self.profile = profile
         self.host = url.netloc.encode("idna" if not url.netloc.isascii() else "ascii")
         self.base_path = url.path.rstrip("/").encode()
+        self.under_way = 0
         self.gate = gate
         self.budget = budget
         self._transport = transport
@@ -93,8 +94,11 @@ class Forwarder:
         inject = self.upstream.inject_key
         keyed = settle_kind(payment, self.profile, inject=inject, new_key=self._new_key)
         self.budget.request()
-        answer = await self._attempts(keyed, caller)
-        answer = replace(answer, injected_key=keyed.injected, degraded=self.gate.degraded)
+        self.under_way += 1
+        try:
+            answer = await self._attempts(keyed, caller)
+        finally:
+            self.under_way -= 1
         self._publish_finish(keyed, caller, answer)
         return answer
 
@@ -177,7 +181,7 @@ class Forwarder:
             self._events.publish(RetryDenied(self.upstream.name, request_id, Denied.BREAKER))
             return self._answer(keyed, story)
         detail = f"The {self.upstream.name} provider is not being called ({refusal.reason}); nothing was sent."
-        told = Told(request_id, 0, Outcome.NOT_SENT)
+        told = self._told(keyed, story, Outcome.NOT_SENT)
         return answers.refused(refusal.retry_after, self.profile.max_retry_after, detail, told)
 
     def _answer(self, keyed: Keyed, story: Story) -> Answer:
@@ -185,8 +189,11 @@ class Forwarder:
             raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
         result, row = story.last
         outcome = retry.outcome_after(row, doubtful=story.doubt)
-        told = Told(keyed.payment.request_id, story.attempts, outcome)
+        told = self._told(keyed, story, outcome)
         return answers.answer_for(result, row, keyed.kind, self.upstream.unknown_status, told)
+
+    def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
+        return Told(keyed.payment.request_id, story.attempts, outcome, keyed.injected, self.gate.degraded)
 
     def _remaining(self, caller: Caller) -> float:
         return caller.started + self.upstream.timeouts.total - self._clock.now()

@@ -23,6 +23,10 @@ from proxy.ports import BreakerStore, Clock, EventSink, Shared, Tally
 LEASE_MARGIN_SECONDS = 1.0
 """A lease outlives the longest attempt by this much, so that no second probe starts beside a slow first one."""
 UNKNOWN_WAIT_SECONDS = 1.0
+LATE_SECONDS = 10.0
+"""A view that is behind by less than this was overtaken on its way; by more, the store's clock was set back."""
+SECOND_LOOKS = 2
+"""How often a call that found the record changed while it asked for a probe looks at the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,6 @@ class Gate:
         self._offset = clock.wall() - clock.now()
         self._heard_at = clock.now()
         self._pending = Tally()
-        self._retry_after = 0.0
         self._tripping = False
         self._asking = 0
         self._full_until = 0.0
@@ -139,10 +142,9 @@ class Gate:
         tally, self._pending = self._pending, Tally()
         if tally == Tally():
             return
-        retry_after, self._retry_after = self._retry_after, 0.0
         self.learn(await self._store.report(self.name, self._view.record.epoch, tally, self.window))
         view = self._view
-        await self._move(breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, retry_after))
+        await self._move(breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, view.retry_after))
         self._tripping = False  # the store has the last word: the fleet's other calls may have gone well
 
     async def refresh(self) -> None:
@@ -162,14 +164,15 @@ class Gate:
     def learn(self, view: Shared) -> None:
         """Take over a view, unless it is older than what we have."""
         old = self._view
-        if view.record.epoch < old.record.epoch:
+        late = view.record.epoch == old.record.epoch and 0 < old.now - view.now < LATE_SECONDS
+        if view.record.epoch < old.record.epoch or late:
             return
         self._view = view
         self._offset = view.now - self._clock.now()
         self._heard_at = self._clock.now()
         self._full_until = 0.0
         if view.record.epoch > old.record.epoch:
-            self._pending, self._retry_after = Tally(), 0.0
+            self._pending, self._tripping = Tally(), False
         self.announce()
 
     async def drain(self) -> None:
@@ -183,20 +186,24 @@ class Gate:
             return Refuse(self.policy.cooldown)
         if (fixed := self._store.fixed) is not None:
             return Permit(-1, counted=False) if fixed == "closed" else Refuse(UNKNOWN_WAIT_SECONDS)
-        match breaker.admit(self._view.record, self.now()):
-            case Refuse() as refuse:
-                return refuse
-            case NeedsProbe(record=record):
-                return await self._ask_for_probe(record)
-            case admitted:
-                return Permit(self._view.record.epoch, counted=admitted.counted)
+        for _ in range(1 + SECOND_LOOKS):
+            match breaker.admit(self._view.record, self.now()):
+                case Refuse() as refuse:
+                    return refuse
+                case NeedsProbe(record=record):
+                    if (verdict := await self._ask_for_probe(record)) is not None:
+                        return verdict
+                case admitted:
+                    return Permit(self._view.record.epoch, counted=admitted.counted)
+        return Refuse(UNKNOWN_WAIT_SECONDS)
 
-    async def _ask_for_probe(self, record: Record) -> Permit | Refuse:
+    async def _ask_for_probe(self, record: Record) -> Permit | Refuse | None:
+        """A probe's permit, or when to ask again; None if the record moved on meanwhile and deserves another look."""
         wait = self._full_until - self._clock.now()
         if wait > 0 or self._asking >= self.policy.probes:
             return Refuse(max(wait, UNKNOWN_WAIT_SECONDS))
         self._asking += 1
-        asking = asyncio.ensure_future(self._lease(record))
+        asking = asyncio.ensure_future(self._lease(record, self._view.record.epoch))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
@@ -205,24 +212,26 @@ class Gate:
         finally:
             self._asking -= 1
 
-    def _give_back(self, asking: asyncio.Task[Permit | Refuse]) -> None:
+    def _give_back(self, asking: asyncio.Task[Permit | Refuse | None]) -> None:
         if not asking.cancelled() and asking.exception() is None and isinstance(permit := asking.result(), Permit):
             self.in_flight += 1
             self.release(permit)
 
-    async def _lease(self, record: Record) -> Permit | Refuse:
+    async def _lease(self, record: Record, expected: int) -> Permit | Refuse | None:
         self._leases += 1
         owner = f"{self._replica}/{self._leases}"
         lease = await self._store.lease(
             self.name,
             record,
-            expected=self._view.record.epoch,
+            expected=expected,
             owner=owner,
             limit=self.policy.probes,
             seconds=self._lease_seconds,
             window=self.window,
         )
         self.learn(lease.shared)
+        if self._view.record.epoch != record.epoch:
+            return None  # a place taken under an epoch that is over went with it
         if lease.granted:
             return Permit(record.epoch, probe=owner)
         self._full_until = self._clock.now() + lease.retry_in
@@ -248,10 +257,10 @@ class Gate:
     def _count(self, signal: Signal, retry_after: float) -> None:
         waiting = self._pending
         if signal is Signal.SUCCESS:
-            self._pending = Tally(waiting.successes + 1, waiting.failures, 0)
+            self._pending = Tally(waiting.successes + 1, waiting.failures, 0, waiting.retry_after)
             return
-        self._pending = Tally(waiting.successes, waiting.failures + 1, waiting.trailing + 1)
-        self._retry_after = max(self._retry_after, retry_after)
+        longest = max(waiting.retry_after, retry_after)
+        self._pending = Tally(waiting.successes, waiting.failures + 1, waiting.trailing + 1, longest)
         self._tripping = self._tripping or self._projected() is not None
         self.wake.set()
 

@@ -41,21 +41,34 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Outcomes of one epoch, in order: some failures, perhaps successes, then `trailing` failures since the last."""
+    """Outcomes of one epoch, in order: some failures, perhaps successes, then `trailing` failures since the last.
+
+    `retry_after` is the longest wait in seconds that the provider asked for in them.
+    """
 
     successes: int = 0
     failures: int = 0
     trailing: int = 0
+    retry_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The store's view of one upstream at `now` (the store's clock, seconds)."""
+    """The store's view of one upstream at `now` (the store's clock, seconds).
+
+    `hold_until`: the provider asked some replica, in this epoch, not to be called before then; 0 if none was.
+    """
 
     record: Record
     counts: Counts
     passes: int
     now: float
+    hold_until: float = 0.0
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that the provider still wants to be left alone."""
+        return max(0.0, self.hold_until - self.now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,15 @@ import uvloop
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from proxy.app import Parts, make_parts, make_runtime
+from proxy.app import Fanout, Parts, make_parts, make_runtime
 from proxy.core.config import Address, Config
 from proxy.core.errors import ConfigError
+from proxy.core.summary import summarize
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.narrator import Narrator
 from proxy.runtime import Runtime
+from proxy.web.observer import Observer
 from proxy.web.operations import Operations
 from proxy.web.payments import Payments
 from proxy.web.server import PaymentRunner
@@ -51,7 +54,8 @@ class Service:
         self._load = load
         self._base = base
         self._log = log
-        self._parts: Parts = make_parts(config, LogSink(log), lambda: self._runtime)
+        sinks = Fanout(LogSink(log), Narrator(self._summary, log))
+        self._parts: Parts = make_parts(config, sinks, lambda: self._runtime)
         self._runtime: Runtime = make_runtime(config, base, self._parts)
         self._loops: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -72,6 +76,10 @@ class Service:
         await self._stop.wait()
         await self._drain([runner for runner, _ in runners])
         return 0
+
+    async def _summary(self) -> str:
+        observer = Observer(lambda: self._runtime, self._parts.replica, self._parts.clock, lambda: self.draining)
+        return summarize(await observer.status())
 
     async def _start_loops(self) -> None:
         fleet = self._runtime.fleet
@@ -131,7 +139,7 @@ class Service:
             for site in list(runner.sites):
                 await site.stop()
         await _until_idle(self._runtime, drain.timeout)
-        left = sum(gate.in_flight for gate in self._runtime.fleet.gates.values())
+        left = _under_way(self._runtime)
         for runner in runners:
             await runner.cleanup()
         await self._end_loops()
@@ -166,10 +174,14 @@ def make_runners(
     return runners
 
 
+def _under_way(runtime: Runtime) -> int:
+    return sum(forwarder.under_way for forwarder in runtime.forwarders.values())
+
+
 async def _until_idle(runtime: Runtime, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while any(gate.in_flight for gate in runtime.fleet.gates.values()) and loop.time() < deadline:  # noqa: ASYNC110
+    while _under_way(runtime) and loop.time() < deadline:
         await asyncio.sleep(DRAIN_STEP_SECONDS)  # once in a life: an event on every settled call would cost more
 
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from proxy.core.headers import to_client
-from proxy.core.model import Answer, Body, Headers, Kind, Outcome, Response, Result, TransportFailure, header
+from proxy.core.model import Answer, Headers, Kind, Outcome, Response, Result, TransportFailure, header
 from proxy.core.outcome import Row
 
 STOP_HINT = (b"Stripe-Should-Retry", b"false")
@@ -21,11 +21,13 @@ BREAKER_OPEN = "connection_limit_reached"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What every answer of ours repeats, so that a person can find the payment again."""
+    """What every answer says of its payment, whoever made it, so that a person can find it again."""
 
     request_id: str
     attempts: int
     outcome: Outcome
+    injected_key: str | None = None
+    degraded: str | None = None
 
 
 def problem(status: int, error: str, detail: str, told: Told, extra: Headers = ()) -> Answer:
@@ -49,6 +51,8 @@ def problem(status: int, error: str, detail: str, told: Told, extra: Headers = (
         outcome=told.outcome,
         attempts=told.attempts,
         error=error,
+        injected_key=told.injected_key,
+        degraded=told.degraded,
     )
 
 
@@ -58,10 +62,18 @@ def refused(retry_after: float, cap: float, detail: str, told: Told) -> Answer:
     return problem(503, BREAKER_OPEN, detail, told, ((b"Retry-After", b"%d" % seconds),))
 
 
-def provider_answer(response: Response, outcome: Outcome, attempts: int) -> Answer:
+def provider_answer(response: Response, told: Told) -> Answer:
     """The provider's answer, untouched but for the connection's own fields."""
-    body: Body = response.body
-    return Answer(response.status, response.reason, to_client(response.headers), body, outcome, attempts)
+    return Answer(
+        status=response.status,
+        reason=response.reason,
+        headers=to_client(response.headers),
+        body=response.body,
+        outcome=told.outcome,
+        attempts=told.attempts,
+        injected_key=told.injected_key,
+        degraded=told.degraded,
+    )
 
 
 _READ_STATUS = {Row.TIMEOUT: 504}
@@ -98,7 +110,7 @@ def _upstream_facts(failure: TransportFailure) -> Headers:
 def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told) -> Answer:
     """What the client gets when the attempts have ended with `result`."""
     if isinstance(result, Response):
-        return provider_answer(result, told.outcome, told.attempts)
+        return provider_answer(result, told)
     return failed(result, row, kind, unknown_status, told)
 
 

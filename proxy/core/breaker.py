@@ -157,7 +157,7 @@ def _cause(counts: Counts, policy: Breaker) -> str | None:
     limit, rate = policy.consecutive_failures, policy.failure_rate
     if limit is not None and counts.consecutive >= limit:
         return f"{counts.consecutive} failures in a row"
-    if rate is None or counts.calls < rate.min_calls or counts.failures < rate.threshold * counts.calls:
+    if rate is None or counts.calls < rate.min_calls or counts.failures / counts.calls < rate.threshold:
         return None
     return f"{counts.failures} of {counts.calls} calls failed"
 

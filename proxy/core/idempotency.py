@@ -33,8 +33,9 @@ def settle_kind(payment: Payment, profile: Profile, *, inject: bool, new_key: Ca
     path = payment.target.partition(b"?")[0].decode("latin-1")
     if key is None or not key.covers(payment.method, path):
         return Keyed(payment, Kind.UNKEYED)
-    if header(payment.headers, key.header.lower().encode()) is not None:
-        return Keyed(payment, Kind.KEYED)
+    given = header(payment.headers, key.header.lower().encode())
+    if given is not None:  # an empty one protects nothing, and is still not ours to change
+        return Keyed(payment, Kind.KEYED if given.strip() else Kind.UNKEYED)
     if not inject:
         return Keyed(payment, Kind.UNKEYED)
     value = new_key()

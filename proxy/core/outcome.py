@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
@@ -33,6 +34,9 @@ class Row(StrEnum):
     SUCCESS = "success"  # 21
     REDIRECT = "redirect"  # 22
 
+
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A provider that asks for more is taken to mean a day: nobody should have to restart a fleet over a wrong header."""
 
 _GATEWAY = frozenset({502, 504, *range(520, 527)})
 _BY_STATUS = {408: Row.REQUEST_TIMEOUT, 421: Row.MISDIRECTED, 429: Row.RATE_LIMITED, 503: Row.UNAVAILABLE}
@@ -73,7 +77,7 @@ def _class_row(status: int) -> Row:
 
 
 def retry_after_seconds(result: Result, wall_now: float) -> float | None:
-    """`Retry-After` of an answer in seconds from now (RFC 9110 section 10.2.3); None if absent or unreadable."""
+    """`Retry-After` of an answer in seconds from now (RFC 9110 section 10.2.3), at most a day; None if unreadable."""
     if not isinstance(result, Response):
         return None
     value = header(result.headers, b"retry-after")
@@ -81,9 +85,11 @@ def retry_after_seconds(result: Result, wall_now: float) -> float | None:
 
 
 def _parse_retry_after(text: str, wall_now: float) -> float | None:
-    if text.isdecimal():
-        return float(text)
+    if text.isascii() and text.isdecimal():
+        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - wall_now)
-    except ValueError:
+        date = parsedate_to_datetime(text)
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - wall_now
+    except (ValueError, OverflowError):
         return None
+    return min(max(0.0, wait), LONGEST_RETRY_AFTER_SECONDS)

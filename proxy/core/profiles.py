@@ -22,7 +22,9 @@ class AppliesTo(Section):
 
     def covers(self, method: str, path: str) -> bool:
         """Whether a request is one the provider protects by its key."""
-        return method in self.methods and any(fnmatchcase(path, pattern) for pattern in self.paths)
+        if method not in self.methods:
+            return False
+        return "*" in self.paths or any(fnmatchcase(path, pattern) for pattern in self.paths)
 
 
 class KeyRule(Section):

@@ -17,11 +17,12 @@ class _Entry:
     record: Record = field(default_factory=Record)
     consecutive: int = 0
     passes: int = 0
+    hold_until: float = 0.0
     results: deque[tuple[float, int, int]] = field(default_factory=deque)
     leases: dict[str, float] = field(default_factory=dict)
 
     def start_epoch(self, record: Record) -> None:
-        self.record, self.consecutive, self.passes = record, 0, 0
+        self.record, self.consecutive, self.passes, self.hold_until = record, 0, 0, 0.0
         self.results.clear()
         self.leases.clear()
 
@@ -44,6 +45,7 @@ class MemoryBreakerStore:
         entry = self._entry(upstream)
         if entry.record.epoch == epoch:
             entry.consecutive = tally.trailing + (0 if tally.successes else entry.consecutive)
+            entry.hold_until = max(entry.hold_until, self._now() + tally.retry_after if tally.retry_after else 0.0)
             entry.results.append((self._now(), tally.successes + tally.failures, tally.failures))
         return self._view(entry, window)
 
@@ -84,7 +86,7 @@ class MemoryBreakerStore:
             entry.results.popleft()
         calls = sum(calls for _, calls, _ in entry.results)
         failures = sum(failed for _, _, failed in entry.results)
-        return Shared(entry.record, Counts(entry.consecutive, calls, failures), entry.passes, now)
+        return Shared(entry.record, Counts(entry.consecutive, calls, failures), entry.passes, now, entry.hold_until)
 
 
 _KEEP_SECONDS = 3600.0

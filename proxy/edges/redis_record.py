@@ -46,6 +46,7 @@ def decode(epoch: int, text: bytes | str) -> Record:
 
 
 def view(reply: Sequence[Any]) -> Shared:
-    """The Shared in a script's reply: {epoch, record, run, passes, calls, failures, now_ms}."""
-    epoch, text, run, passes, calls, failures, now_ms = reply
-    return Shared(decode(int(epoch), text), Counts(int(run), int(calls), int(failures)), int(passes), now_ms / 1000)
+    """The Shared in what a script returned: epoch, record, run, passes, calls, failures, now_ms, hold_ms."""
+    epoch, text, run, passes, calls, failures, now_ms, hold_ms = reply
+    counts = Counts(int(run), int(calls), int(failures))
+    return Shared(decode(int(epoch), text), counts, int(passes), now_ms / 1000, hold_ms / 1000)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
 from email.utils import formatdate
 
 from aiohttp import web
@@ -54,7 +57,7 @@ class AnswerResponse(web.StreamResponse):
                 await request.writer.drain()
         except ConnectionError:
             if request.transport is not None:
-                request.transport.abort()  # a clean close could pass for the end of the body
+                _reset(request.transport)
             raise
         if self._chunked_body:
             self._write(request, b"0\r\n\r\n")
@@ -94,3 +97,11 @@ class AnswerResponse(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         transport.write(data)
         request.writer.output_size += len(data)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection so that nobody takes it for the end of the body, as a mere close would be for HTTP/1.0."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -43,8 +43,7 @@ class PaymentProtocol(web.RequestHandler):
             self._break_off("the body is not valid")
         self._last_payload = payload
         for place, (message, body) in enumerate(self._messages):
-            # The parser hands the last trailer of a chunked body to the next request as a header field.
-            if isinstance(message, RawRequestMessage) and message.chunked and not message.should_close:
+            if isinstance(message, RawRequestMessage) and _must_be_last(message) and not message.should_close:
                 self._messages[place] = (message._replace(should_close=True), body)
 
     def _break_off(self, why: str) -> None:
@@ -109,6 +108,16 @@ class PaymentServer(web.Server):
 
     def __call__(self) -> PaymentProtocol:
         return PaymentProtocol(self, loop=self._loop, **self._protocol_options)
+
+
+def _must_be_last(message: RawRequestMessage) -> bool:
+    """Whether what follows on the connection could not be trusted.
+
+    aiohttp's parser hands the last trailer of a chunked body to the next request as a header field, and after an
+    offer to switch to one of these protocols it parses out of our sight.
+    """
+    switching = message.upgrade and message.headers.get("Upgrade", "").lower() in {"websocket", "tcp"}
+    return message.chunked or switching
 
 
 def _or_else(handler: Handler, otherwise: Handler) -> Handler:

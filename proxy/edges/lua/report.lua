@@ -1,5 +1,6 @@
 -- Add outcomes, unless the epoch has moved on. Also the plain read, with nothing to add.
--- ARGV[2] epoch, ARGV[3] successes, ARGV[4] failures, ARGV[5] failures since the last success of this report
+-- ARGV[2] epoch, ARGV[3] successes, ARGV[4] failures, ARGV[5] failures since the last success of this report,
+-- ARGV[6] ms that the provider asked to be left alone for, 0 if it did not
 -- Returns view()
 local successes, failures = tonumber(ARGV[3]), tonumber(ARGV[4])
 if successes + failures > 0 and epoch() == tonumber(ARGV[2]) then
@@ -11,6 +12,10 @@ if successes + failures > 0 and epoch() == tonumber(ARGV[2]) then
     redis.call('HSET', KEYS[1], 'run', ARGV[5])
   else
     redis.call('HINCRBY', KEYS[1], 'run', ARGV[5])
+  end
+  local hold = now + tonumber(ARGV[6])
+  if hold > math.max(now, tonumber(redis.call('HGET', KEYS[1], 'hold') or '0')) then
+    redis.call('HSET', KEYS[1], 'hold', hold)
   end
 end
 return view()

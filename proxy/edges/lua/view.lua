@@ -1,5 +1,6 @@
 -- Prepended to every other script here.
--- KEYS[1] hash: epoch, record (JSON, opaque), run (failures since the last success), passes (probes passed)
+-- KEYS[1] hash: epoch, record (JSON, opaque), run (failures since the last success), passes (probes passed),
+--         hold (ms: the provider asked not to be called before)
 -- KEYS[2] hash: <bucket>:c and <bucket>:f, calls and failures per time bucket, of the current epoch
 -- KEYS[3] zset: probe leases, owner by expiry in ms
 -- ARGV[1] window in ms, divided into 10 buckets
@@ -12,9 +13,9 @@ local function epoch()
   return tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 end
 
--- Returns {epoch, record or '', run, passes, calls, failures, now_ms}; buckets past the window are dropped.
+-- Returns {epoch, record or '', run, passes, calls, failures, now_ms, hold_ms}; buckets past the window are dropped.
 local function view()
-  local head = redis.call('HMGET', KEYS[1], 'epoch', 'record', 'run', 'passes')
+  local head = redis.call('HMGET', KEYS[1], 'epoch', 'record', 'run', 'passes', 'hold')
   local calls, failures, first = 0, 0, math.floor(now / width) - 9
   local buckets = redis.call('HGETALL', KEYS[2])
   for i = 1, #buckets, 2 do
@@ -27,12 +28,13 @@ local function view()
       failures = failures + tonumber(buckets[i + 1])
     end
   end
-  return {tonumber(head[1] or '0'), head[2] or '', tonumber(head[3] or '0'), tonumber(head[4] or '0'), calls, failures, now}
+  local run, passes, hold = tonumber(head[3] or '0'), tonumber(head[4] or '0'), tonumber(head[5] or '0')
+  return {tonumber(head[1] or '0'), head[2] or '', run, passes, calls, failures, now, hold}
 end
 
 -- Starts a new epoch: no counts, no leases, and everybody is told.
 local function start(new_epoch, record)
-  redis.call('HSET', KEYS[1], 'epoch', new_epoch, 'record', record, 'run', 0, 'passes', 0)
+  redis.call('HSET', KEYS[1], 'epoch', new_epoch, 'record', record, 'run', 0, 'passes', 0, 'hold', 0)
   redis.call('DEL', KEYS[2], KEYS[3])
 end
 
