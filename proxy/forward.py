@@ -133,7 +133,7 @@ class Forwarder:
         timeouts = self.upstream.timeouts
         extra: Headers = ()
         if timeouts.header is not None:
-            extra = ((timeouts.header.encode(), b"%d" % (remaining * 1000)),)
+            extra = ((timeouts.header.encode(), b"%d" % round(remaining * 1000)),)
         return await self._transport.send(
             keyed.payment,
             timeout=min(timeouts.attempt, remaining),

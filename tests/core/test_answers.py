@@ -97,7 +97,9 @@ def test_every_answer_carries_outcome_attempts_and_request_id() -> None:
 
 
 def test_the_providers_request_id_is_kept() -> None:
-    headers = answer_headers(provider_answer(response(200, (b"x-request-ID", b"p")), Told("req-1", 1, Outcome.FINAL)), "req-1")
+    headers = answer_headers(
+        provider_answer(response(200, (b"x-request-ID", b"p")), Told("req-1", 1, Outcome.FINAL)), "req-1"
+    )
     assert [value for name, value in headers if name.lower() == b"x-request-id"] == [b"p"]
 
 

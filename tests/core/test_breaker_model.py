@@ -18,7 +18,7 @@ from proxy.core.breaker import Closed, HalfOpen, Open
 from proxy.core.retry import Signal
 from proxy.edges.memory_store import MemoryBreakerStore, _Entry
 from proxy.gate import Gate, Permit, Refusal
-from proxy.ports import Shared, Tally
+from proxy.ports import Shared
 from tests.fakes import FakeClock, new_gate, settled, upstream
 
 T = TypeVar("T")

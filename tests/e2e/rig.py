@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from demo.store import StoreServer, free_port
 
@@ -50,6 +52,20 @@ class Process:
             self.popen.terminate()
         return self.popen.wait(15)
 
+    async def ended(self, seconds: float) -> int:
+        """Its exit code, once it has ended by itself."""
+
+        async def gone() -> bool:
+            return self.popen.poll() is not None
+
+        await until(gone, f"the end of {self.log.name}: {self.log.read_text()[-400:]}", seconds)
+        return int(self.popen.returncode)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What it logged under a name."""
+        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == name]
+
 
 @dataclass(slots=True)
 class Answered:
@@ -77,6 +93,12 @@ class Rig:
         port = port or free_port()
         command = ["-m", "mock_provider", "--port", str(port), "--failure-rate", "0", *arguments]
         return await self._start("provider", port, command, {}, "/healthz")
+
+    def configure(self, provider: Process, *, upstream: Mapping[str, object] | None = None, **rest: object) -> None:
+        """Write the config.yaml that replicas read when they start or are told to reload; JSON is YAML as well."""
+        upstreams = {"mock": {"url": provider.url, **(upstream or {})}}
+        document = {"upstreams": upstreams, "routes": [{"path": "/api/payment", "upstream": "mock"}], **rest}
+        (self.folder / "config.yaml").write_text(json.dumps(document))
 
     async def replica(self, provider: Process, store: StoreServer | None, **settings: str) -> Process:
         """One replica of Holdfast in front of the provider; `settings` are environment variables."""
@@ -115,6 +137,21 @@ class Rig:
         status = await self.get(replica, "/api/status")
         (upstream,) = status["upstreams"].values()
         return str(upstream["breaker"]["state"])
+
+    async def agree(self, replicas: list[Process], state: str, seconds: float = 3.0) -> float:
+        """Wait until every replica tells this state; how long it took."""
+
+        async def all_tell() -> bool:
+            return all([await self.breaker(replica) == state for replica in replicas])
+
+        return await until(all_tell, f"{state} on every replica", seconds)
+
+    async def metric(self, process: Process, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that carry these labels."""
+        async with self.session.get(process.url + "/metrics") as answer:
+            families = list(text_string_to_metric_families(await answer.text()))
+        samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     async def faults(self, provider: Process, **changes: object) -> None:
         async with self.session.put(provider.url + "/admin/faults", json=changes) as answer:
