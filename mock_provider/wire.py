@@ -42,7 +42,7 @@ async def _hang(request: web.Request, hang_s: float) -> None:
     # payments that are being processed must go on, so this one looks for itself.
     try:
         async with asyncio.timeout(hang_s):
-            while request.transport is not None:  # noqa: ASYNC110
+            while request.transport is not None:
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         _write_and_close(request.transport, b"")

@@ -7,7 +7,6 @@ import secrets
 import socket
 import ssl
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,6 +35,7 @@ from proxy.forward import Forwarder
 from proxy.gate import Gate
 from proxy.ports import EventSink, Journal
 from proxy.runtime import Replica, Runtime
+from proxy.runtimes import Runtimes
 
 
 class Fanout:
@@ -61,6 +61,7 @@ class Parts:
     totals: Totals
     store: FailoverStore | MemoryBreakerStore
     redis: Redis | None
+    local_journal: MemoryJournal
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -69,21 +70,23 @@ def new_replica(config: Config, clock: SystemClock) -> Replica:
     return Replica(name, __version__, clock.wall())
 
 
-def make_parts(config: Config, log: EventSink, current: Callable[[], Runtime]) -> Parts:
-    """Everything that is made once. `current` is asked for live figures when metrics are read."""
+def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
+    """Everything that is made once. `runtimes` is asked for live figures when metrics are read."""
     clock = SystemClock()
     metrics = Metrics(
         CollectorRegistry(),
         version=__version__,
-        snapshot_age=lambda upstream: current().fleet.gates[upstream].age,
-        in_flight=lambda upstream: current().forwarders[upstream].under_way,
+        snapshot_age=lambda upstream: runtimes.current.fleet.gates[upstream].age,
+        in_flight=runtimes.under_way,
         redis_up=config.redis.url is not None,
     )
     chronicle, totals = Chronicle(clock), Totals()
     events = Fanout(log, metrics, chronicle, totals)
     redis = connect(config.redis.url, config.redis.timeout) if config.redis.url else None
     store = _make_store(config, redis, clock, events)
-    return Parts(new_replica(config, clock), clock, events, chronicle, metrics, totals, store, redis)
+    replica = new_replica(config, clock)
+    local = MemoryJournal(replica.id, clock.now)
+    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local)
 
 
 def _make_store(
@@ -100,13 +103,13 @@ def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
     """A configuration at work; ConfigError if a profile or certificate it names cannot be read."""
     forwarders = {upstream.name: _make_forwarder(upstream, base, parts) for upstream in config.upstreams}
     windows = {upstream.name: upstream.retry.budget.window for upstream in config.upstreams}
-    local = MemoryJournal(parts.replica.id, windows, parts.clock.now)
+    parts.local_journal.budget_windows(windows)
     fleet = Fleet(
         {name: forwarder.gate for name, forwarder in forwarders.items()},
         {name: forwarder.budget for name, forwarder in forwarders.items()},
         store=parts.store if isinstance(parts.store, FailoverStore) else None,
-        journal=_make_journal(config, parts, windows) or local,
-        local_journal=local,
+        journal=_make_journal(config, parts, windows) or parts.local_journal,
+        local_journal=parts.local_journal,
         chronicle=parts.chronicle,
         clock=parts.clock,
         events=parts.events,

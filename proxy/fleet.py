@@ -142,8 +142,12 @@ class Fleet:
             return None
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
-        """Take turns until cancelled: a bug in one turn is told and costs that turn, not the replica's place."""
-        while True:
+        """Take turns until cancelled: a bug in one turn is told and costs that turn, not the replica's place.
+
+        The count of cancellations is asked too: asyncio.wait_for, which redis-py uses, may swallow one on Python 3.11.
+        """
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():
             try:
                 await turn()
             except Exception as bug:  # noqa: BLE001

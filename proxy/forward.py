@@ -7,6 +7,7 @@ A failure in here is a value; only a refused request and cancellation are raised
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
 from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, TransportFailure
 from proxy.core.outcome import Row, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
-from proxy.core.retry import TABLE, Again, Denied
+from proxy.core.retry import TABLE, Again, Denied, Signal
 from proxy.gate import Gate, Permit, Refusal
 from proxy.ports import Clock, EventSink, Transport
 
@@ -40,17 +41,23 @@ class Caller:
 
 @dataclass(slots=True)
 class Story:
-    """What has happened to one payment so far. `doubt`: an attempt before the last may have been carried out."""
+    """What has happened to one payment so far.
+
+    Of the attempts before the last: `sent`, one reached the provider; `doubt`, one may have been carried out.
+    """
 
     kind: Kind
     attempts: int = 0
+    sent: bool = False
     doubt: bool = False
     last: tuple[Result, Row] | None = None
 
     def add(self, result: Result, row: Row) -> None:
         """Take in one finished attempt."""
-        if self.last is not None and self.kind is not Kind.READ:
-            self.doubt = self.doubt or retry.leaves_doubt(self.last[1])
+        if self.last is not None:
+            before = self.last[1]
+            self.sent = self.sent or TABLE[before].outcome is not Outcome.NOT_SENT
+            self.doubt = self.doubt or (self.kind is not Kind.READ and retry.leaves_doubt(before))
         self.attempts += 1
         self.last = (result, row)
 
@@ -77,6 +84,7 @@ class Forwarder:
         self.host = url.netloc.encode("idna" if not url.netloc.isascii() else "ascii")
         self.base_path = url.path.rstrip("/").encode()
         self.under_way = 0
+        self._ending = asyncio.Event()
         self.gate = gate
         self.budget = budget
         self._transport = transport
@@ -84,6 +92,11 @@ class Forwarder:
         self._draw = draw
         self._new_key = new_key
         self._events = events
+
+    def end(self) -> None:
+        """No time is left: attempts end as a timeout would end them, and nothing is sent again."""
+        self._ending.set()
+        self._transport.give_up()
 
     async def aclose(self) -> None:
         """Close the connections to the provider."""
@@ -104,16 +117,23 @@ class Forwarder:
 
     async def _attempts(self, keyed: Keyed, caller: Caller) -> Answer:
         story = Story(keyed.kind)
-        while self._remaining(caller) > 0:
-            permit = await self.gate.admit()
-            if isinstance(permit, Refusal):
-                return self._refused(keyed, story, permit)
-            story.add(*await self._attempt(keyed, caller, story, permit))
-            again = self._next(keyed, caller, story)
-            if not isinstance(again, Again):
-                break
-            await self._clock.sleep(again.delay)
-        return self._answer(keyed, story)
+        try:
+            while self._remaining(caller) > 0:
+                permit = await self.gate.admit()
+                if isinstance(permit, Refusal):
+                    return self._refused(keyed, caller, story, permit)
+                if self._remaining(caller) <= 0:  # a probe's place may take a moment to get
+                    self.gate.release(permit)
+                    break
+                story.add(*await self._attempt(keyed, caller, story, permit))
+                again = self._next(keyed, caller, story)
+                if not isinstance(again, Again):
+                    break
+                await self._pause(again.delay)
+        except BaseException:
+            await _discard(story)
+            raise
+        return self._answer(keyed, caller, story)
 
     async def _attempt(self, keyed: Keyed, caller: Caller, story: Story, permit: Permit) -> tuple[Result, Row]:
         """Send once and tell the gate what it showed of the provider."""
@@ -125,7 +145,8 @@ class Forwarder:
             self.gate.release(permit)
             raise
         row = row_of(result, keyed.kind, self.profile)
-        self.gate.settle(permit, TABLE[row].signal, retry_after_seconds(result, self._clock.wall()))
+        signal = Signal.NEUTRAL if self._ending.is_set() else TABLE[row].signal  # our end is not the provider's failure
+        self.gate.settle(permit, signal, retry_after_seconds(result, self._clock.wall()))
         self._publish_attempt(keyed, story, permit, result, row, started)
         return result, row
 
@@ -157,12 +178,11 @@ class Forwarder:
     def _may_send_again(
         self, keyed: Keyed, caller: Caller, row: Row, result: Result, retries_done: int
     ) -> Again | Denied:
-        kind = kind_at_age(keyed.kind, self.profile, self._clock.now() - caller.started)
-        if not retry.may_repeat(row, kind, self.profile):
+        if not retry.may_repeat(row, self._kind(keyed, caller), self.profile):
             return Denied.UNSAFE
         if not isinstance(keyed.payment.body, bytes):
             return Denied.STREAMED_BODY
-        if kind is Kind.READ and caller.gone():
+        if keyed.kind is Kind.READ and caller.gone():
             return Denied.CLIENT_GONE
         again = retry.next_attempt(
             self.upstream.retry,
@@ -172,30 +192,48 @@ class Forwarder:
             attempt_timeout=self.upstream.timeouts.attempt,
             draw=self._draw,
         )
-        return Denied.BUDGET if isinstance(again, Again) and not self.budget.spend() else again
+        if not isinstance(again, Again):
+            return again
+        if not retry.may_repeat(row, self._kind(keyed, caller, again.delay), self.profile):
+            return Denied.UNSAFE
+        return again if self.budget.spend() else Denied.BUDGET
 
-    def _refused(self, keyed: Keyed, story: Story, refusal: Refusal) -> Answer:
+    def _refused(self, keyed: Keyed, caller: Caller, story: Story, refusal: Refusal) -> Answer:
         """The gate is shut: the last answer if there was one, else 503 with nothing sent."""
         request_id = keyed.payment.request_id
         if story.last is not None:
-            self._events.publish(RetryDenied(self.upstream.name, request_id, Denied.BREAKER))
-            return self._answer(keyed, story)
+            self._events.publish(RetryDenied(self.upstream.name, request_id, Denied(refusal.reason)))
+            return self._answer(keyed, caller, story)
         detail = f"The {self.upstream.name} provider is not being called ({refusal.reason}); nothing was sent."
         told = self._told(keyed, story, Outcome.NOT_SENT)
         return answers.refused(refusal.retry_after, self.profile.max_retry_after, detail, told)
 
-    def _answer(self, keyed: Keyed, story: Story) -> Answer:
+    def _answer(self, keyed: Keyed, caller: Caller, story: Story) -> Answer:
         if story.last is None:
             raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
         result, row = story.last
-        outcome = retry.outcome_after(row, doubtful=story.doubt)
+        outcome = retry.outcome_after(row, doubtful=story.doubt, sent=story.sent)
         told = self._told(keyed, story, outcome)
-        return answers.answer_for(result, row, keyed.kind, self.upstream.unknown_status, told)
+        return answers.answer_for(result, row, self._kind(keyed, caller), self.upstream.unknown_status, told)
 
     def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
         return Told(keyed.payment.request_id, story.attempts, outcome, keyed.injected, self.gate.degraded)
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not into the end of this replica."""
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._ending.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _kind(self, keyed: Keyed, caller: Caller, in_seconds: float = 0.0) -> Kind:
+        return kind_at_age(keyed.kind, self.profile, self._clock.now() - caller.started + in_seconds)
+
     def _remaining(self, caller: Caller) -> float:
+        if self._ending.is_set():
+            return 0.0
         return caller.started + self.upstream.timeouts.total - self._clock.now()
 
     def _publish_attempt(

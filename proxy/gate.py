@@ -1,9 +1,10 @@
 """The gate in front of one provider: breaker and concurrency limit, asked before every attempt.
 
 Asking costs no round trip while the breaker is closed or open: the gate decides on the last view it has of the shared
-record. What the calls found out is reported in the background: a failure at once, successes gathered, everything that
-waits in one command. Only a probe asks the store first, for its place among the fleet's probes. A replica whose own
-failures are enough to open the breaker stops at once and asks the store in the background whether that holds.
+record. What the calls found out is reported in the background: a failure at once, successes gathered (but at once too
+while the fleet counts failures in a row), everything that waits in one command. Only a probe asks the store first, for
+its place among the fleet's probes. A replica whose own failures are enough to open the breaker stops at once and asks
+the store in the background whether that holds.
 """
 
 from __future__ import annotations
@@ -142,14 +143,18 @@ class Gate:
         tally, self._pending = self._pending, Tally()
         if tally == Tally():
             return
-        self.learn(await self._store.report(self.name, self._view.record.epoch, tally, self.window))
-        view = self._view
-        await self._move(breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, view.retry_after))
-        self._tripping = False  # the store has the last word: the fleet's other calls may have gone well
+        try:
+            self._take(await self._store.report(self.name, self._view.record.epoch, tally, self.window))
+            view = self._view
+            await self._move(
+                breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, view.retry_after)
+            )
+        finally:
+            self._tripping = False  # the store has the last word: the fleet's other calls may have gone well
 
     async def refresh(self) -> None:
         """Fetch the current view: the backstop where a push got lost."""
-        self.learn(await self._store.read(self.name, self.window))
+        self._take(await self._store.read(self.name, self.window))
 
     async def override(self, override: Override | None) -> Shared:
         """Set or (None) take back a person's override for the whole fleet."""
@@ -162,10 +167,25 @@ class Gate:
         return self._view
 
     def learn(self, view: Shared) -> None:
-        """Take over a view, unless it is older than what we have."""
+        """Take over a pushed view, unless it was overtaken on its way."""
+        late = 0 < self._view.now - view.now < LATE_SECONDS
+        if view.record.epoch > self._view.record.epoch or not late:
+            self._take(view)
+
+    def inherit(self, old: Gate) -> None:
+        """Go on from what another gate of the same upstream knows; nothing has changed, so nothing is told."""
+        self._view, self._label = old._view, old._label
+        self._offset, self._heard_at = old._offset, old._heard_at
+
+    async def drain(self) -> None:
+        """Report everything that is left, give-backs of probes included."""
+        await self.flush()
+        while self._settling:
+            await asyncio.wait(self._settling)
+
+    def _take(self, view: Shared) -> None:
         old = self._view
-        late = view.record.epoch == old.record.epoch and 0 < old.now - view.now < LATE_SECONDS
-        if view.record.epoch < old.record.epoch or late:
+        if view.record.epoch < old.record.epoch:
             return
         self._view = view
         self._offset = view.now - self._clock.now()
@@ -174,12 +194,6 @@ class Gate:
         if view.record.epoch > old.record.epoch:
             self._pending, self._tripping = Tally(), False
         self.announce()
-
-    async def drain(self) -> None:
-        """Report everything that is left, give-backs of probes included."""
-        await self.flush()
-        while self._settling:
-            await asyncio.wait(self._settling)
 
     async def _breaker_says(self) -> Permit | Refuse:
         if self._tripping:
@@ -229,7 +243,7 @@ class Gate:
             seconds=self._lease_seconds,
             window=self.window,
         )
-        self.learn(lease.shared)
+        self._take(lease.shared)
         if self._view.record.epoch != record.epoch:
             return None  # a place taken under an epoch that is over went with it
         if lease.granted:
@@ -243,7 +257,7 @@ class Gate:
             await self._move(breaker.reopen(record, self.policy, self.now(), self._draw, retry_after))
             return
         passed = signal is Signal.SUCCESS
-        self.learn(await self._store.settle_probe(self.name, permit.epoch, owner, passed=passed, window=self.window))
+        self._take(await self._store.settle_probe(self.name, permit.epoch, owner, passed=passed, window=self.window))
         view = self._view
         if view.record.epoch == permit.epoch:
             await self._move(breaker.close(view.record, view.passes, self.policy, view.now))
@@ -252,12 +266,14 @@ class Gate:
         """Compare-and-set the record our rules arrived at; whoever was first, we learn what holds."""
         if record is not None:
             expected = record.epoch - 1
-            self.learn(await self._store.install(self.name, record, expected=expected, window=self.window))
+            self._take(await self._store.install(self.name, record, expected=expected, window=self.window))
 
     def _count(self, signal: Signal, retry_after: float) -> None:
         waiting = self._pending
         if signal is Signal.SUCCESS:
             self._pending = Tally(waiting.successes + 1, waiting.failures, 0, waiting.retry_after)
+            if self._view.counts.consecutive:
+                self.wake.set()  # the fleet is counting failures in a row, and this one ends the row
             return
         longest = max(waiting.retry_after, retry_after)
         self._pending = Tally(waiting.successes, waiting.failures + 1, waiting.trailing + 1, longest)

@@ -35,6 +35,9 @@ class Transport(Protocol):
         `max_idle_age` 0 asks for a fresh connection; otherwise a pooled one idle for less than that many seconds.
         """
 
+    def give_up(self) -> None:
+        """End every attempt under way now, as its timeout would."""
+
     async def aclose(self) -> None:
         """Close what is open."""
 

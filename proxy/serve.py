@@ -9,7 +9,6 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -24,6 +23,7 @@ from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
 from proxy.narrator import Narrator
 from proxy.runtime import Runtime
+from proxy.runtimes import Runtimes
 from proxy.web.observer import Observer
 from proxy.web.operations import Operations
 from proxy.web.payments import Payments
@@ -63,43 +63,34 @@ class Service:
         self._load = load
         self._base = base
         self._log = log
+        self._runtimes = Runtimes()
         sinks = Fanout(LogSink(log), Narrator(self._summary, log))
-        self._parts: Parts = make_parts(config, sinks, lambda: self._runtime)
-        self._runtime: Runtime = make_runtime(config, base, self._parts)
-        self._loops: asyncio.Task[None] | None = None
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._parts: Parts = make_parts(config, sinks, self._runtimes)
+        self._runtimes.put_in_force(make_runtime(config, base, self._parts))
         self._stop = asyncio.Event()
         self.draining = False
 
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
-        await self._start_loops()
-        runners = make_runners(lambda: self._runtime, self._parts, draining=lambda: self.draining)
+        await self._runtimes.start()
+        runners = make_runners(self._current, self._parts, draining=lambda: self.draining)
         try:
             await self._listen(runners)
         except OSError as error:
-            self._log.error("listen.failed", message=_why_not(error, self._runtime.config))
-            await self._end_loops()
+            self._log.error("listen.failed", message=_why_not(error, self._current().config))
+            await self._runtimes.leave()
             return EXIT_CANNOT_LISTEN
         self._handle_signals()
         await self._stop.wait()
         await self._drain([runner for runner, _ in runners])
         return 0
 
+    def _current(self) -> Runtime:
+        return self._runtimes.current
+
     async def _summary(self) -> str:
-        observer = Observer(lambda: self._runtime, self._parts.replica, self._parts.clock, lambda: self.draining)
+        observer = Observer(self._current, self._parts.replica, self._parts.clock, lambda: self.draining)
         return summarize(await observer.status())
-
-    async def _start_loops(self) -> None:
-        fleet = self._runtime.fleet
-        await asyncio.gather(*(gate.refresh() for gate in fleet.gates.values()))
-        self._loops = asyncio.create_task(fleet.run())
-
-    async def _end_loops(self) -> None:
-        if self._loops is not None:
-            self._loops.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loops
 
     async def _listen(self, runners: list[tuple[PaymentRunner, Address]]) -> None:
         for runner, address in runners:
@@ -118,42 +109,29 @@ class Service:
         """Put the configuration in force as it stands now; a bad one is refused and the old one stays."""
         try:
             config = self._load()
-            _check_reload(self._runtime.config, config)
+            _check_reload(self._current().config, config)
             runtime = make_runtime(config, self._base, self._parts)
         except ConfigError as error:
             self._log.error("config.refused", problems=error.problems)
             return
-        retired, loops = self._runtime, self._loops
-        self._runtime = runtime
-        retiring = asyncio.ensure_future(self._retire(retired, loops))
-        self._retiring.add(retiring)
-        retiring.add_done_callback(self._retiring.discard)
+        self._runtimes.replace(runtime)
         self._log.info("config.reloaded")
-
-    async def _retire(self, runtime: Runtime, loops: asyncio.Task[None] | None) -> None:
-        """Let the old configuration's payments end before its loops and connections do."""
-        await self._start_loops()
-        await _until_idle(runtime, runtime.config.drain.timeout)
-        if loops is not None:
-            loops.cancel()
-        await _close(runtime)
 
     async def _drain(self, runners: list[PaymentRunner]) -> None:
         """Not ready; finish what is in flight; flush counts, give back leases, say goodbye."""
-        drain = self._runtime.config.drain
+        drain = self._current().config.drain
         self.draining = True
+        for runner in runners:
+            runner.end_connections()
         self._log.info("replica.draining", grace_seconds=drain.grace, timeout_seconds=drain.timeout)
         await asyncio.sleep(drain.grace)
         for runner in runners:
             for site in list(runner.sites):
                 await site.stop()
-        await _until_idle(self._runtime, drain.timeout)
-        left = _under_way(self._runtime)
+        left = await self._runtimes.finish(drain.timeout)
         for runner in runners:
             await runner.cleanup()
-        await self._end_loops()
-        await self._runtime.fleet.leave()
-        await _close(self._runtime)
+        await self._runtimes.leave()
         if self._parts.redis is not None:
             await self._parts.redis.aclose()
         self._log.info("replica.stopped", unfinished=left)
@@ -181,22 +159,6 @@ def make_runners(
     if config.admin.listen is not None:
         runners.append((PaymentRunner(control), config.admin.listen))
     return runners
-
-
-def _under_way(runtime: Runtime) -> int:
-    return sum(forwarder.under_way for forwarder in runtime.forwarders.values())
-
-
-async def _until_idle(runtime: Runtime, seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while _under_way(runtime) and loop.time() < deadline:
-        await asyncio.sleep(DRAIN_STEP_SECONDS)  # once in a life: an event on every settled call would cost more
-
-
-async def _close(runtime: Runtime) -> None:
-    for forwarder in runtime.forwarders.values():
-        await forwarder.aclose()
 
 
 async def _hold_expect(_: web.Request) -> None:

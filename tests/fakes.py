@@ -129,7 +129,7 @@ class Step:
 
 
 HANG = Step(asyncio.CancelledError())
-"""An attempt that ends only by being cancelled."""
+"""An attempt that ends only by being cancelled or given up."""
 
 
 class ScriptedTransport:
@@ -140,6 +140,7 @@ class ScriptedTransport:
         self._clock = clock
         self.sent: list[Sent] = []
         self.started = asyncio.Event()
+        self._expired = asyncio.Event()
         self.closed = False
 
     async def send(
@@ -150,12 +151,17 @@ class ScriptedTransport:
         assert len(self.sent) <= len(self._script), "an attempt more than the script has"
         step = self._script[len(self.sent) - 1]
         if step is HANG:
-            await asyncio.get_running_loop().create_future()
+            await self._expired.wait()
+            return TIMEOUT
         self._clock.advance(step.takes)
         await asyncio.sleep(0)
         if isinstance(step.result, BaseException):
             raise step.result
         return step.result
+
+    def give_up(self) -> None:
+        """Who hangs, times out."""
+        self._expired.set()
 
     async def aclose(self) -> None:
         self.closed = True

@@ -92,7 +92,8 @@ class Redis(Section):
 
     url: Annotated[str, AfterValidator(_redis_url)] | None = None
     on_outage: Literal["local", "closed", "open"] = "local"
-    timeout: Positive = 0.1
+    timeout: Annotated[Positive, Field(le=1)] = 0.1
+    """At most a second: a probe's lease outlives its attempt by no more than that."""
     poll: Positive = 1.0
     prefix: Name = "holdfast"
     attempt_log: Annotated[Whole, Field(ge=0)] = 10_000

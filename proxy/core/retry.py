@@ -76,6 +76,7 @@ class Denied(StrEnum):
     DEADLINE = "deadline"
     BUDGET = "budget"
     BREAKER = "breaker"
+    CONCURRENCY = "concurrency"
     CLIENT_GONE = "client_gone"
 
 
@@ -93,9 +94,15 @@ def may_repeat(row: Row, kind: Kind, profile: Profile) -> bool:
     return kind in TABLE[row].again
 
 
-def outcome_after(row: Row, *, doubtful: bool) -> Outcome:
-    """What is known when the answer leaves; `doubtful` if an earlier attempt may have been carried out."""
+def outcome_after(row: Row, *, doubtful: bool, sent: bool = False) -> Outcome:
+    """What is known when the answer leaves.
+
+    `doubtful`: an earlier attempt may have been carried out. `sent`: one was sent at all, so that failing to connect
+    now no longer says that nothing was (row 2).
+    """
     rule = TABLE[row]
+    if rule.outcome is Outcome.NOT_SENT and (sent or doubtful):
+        return Outcome.UNKNOWN
     return Outcome.UNKNOWN if doubtful and not rule.settles else rule.outcome
 
 

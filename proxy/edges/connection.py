@@ -152,13 +152,14 @@ class Connection(asyncio.Protocol):
     async def _wait(self, deadline: float) -> None:
         """Sleep until something can be said, at `deadline` (loop time) at the latest."""
         self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_at(deadline, self._expire)
+        timer = self._loop.call_at(deadline, self.expire)
         try:
             await waiter
         finally:
             timer.cancel()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """End the wait as its deadline does: whatever is known by now is the result."""
         self._expired = True
         self._wake()
 

@@ -96,12 +96,16 @@ _BUCKET_SECONDS = 1.0
 class MemoryJournal:
     """Journal of this replica alone, in buckets of a second, for an hour."""
 
-    def __init__(self, replica: str, budget_window: Mapping[str, float], now: Callable[[], float]) -> None:
+    def __init__(self, replica: str, now: Callable[[], float]) -> None:
         self._replica = replica
-        self._budget_window = budget_window
+        self._budget_window: Mapping[str, float] = {}
         self._now = now
         self._spent: dict[str, deque[tuple[float, Spent]]] = {}
         self._results: dict[str, deque[tuple[float, Counter[str]]]] = {}
+
+    def budget_windows(self, seconds: Mapping[str, float]) -> None:
+        """Tell of spending over these windows, by upstream, from now on."""
+        self._budget_window = seconds
 
     async def sync(self, beat: Beat) -> FleetView:
         now = self._now()

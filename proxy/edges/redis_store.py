@@ -44,11 +44,11 @@ class RedisBreakerStore:
         self._scripts: Mapping[str, AsyncScript] = {name: _script(client, name) for name in _SCRIPTS}
 
     async def read(self, upstream: str, window: float) -> Shared:
-        return view(await self._run("report", "read", upstream, window, _READ_EPOCH, 0, 0, 0, 0))
+        return view(await self._run("report", "read", upstream, window, _READ_EPOCH, 0, 0, 0, 0, ""))
 
     async def report(self, upstream: str, epoch: int, tally: Tally, window: float) -> Shared:
         counts = (tally.successes, tally.failures, tally.trailing, round(tally.retry_after * 1000))
-        return view(await self._run("report", "report", upstream, window, epoch, *counts))
+        return view(await self._run("report", "report", upstream, window, epoch, *counts, self._keys.channel(upstream)))
 
     async def install(self, upstream: str, record: Record, *, expected: int | None, window: float) -> Shared:
         channel = self._keys.channel(upstream)

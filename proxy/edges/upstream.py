@@ -22,10 +22,11 @@ __all__ = ["HttpUpstream", "Target"]
 class HttpUpstream:
     """HTTP/1.1 to one upstream over kept-alive connections. It never sends anything twice by itself."""
 
-    __slots__ = ("_pool", "_target")
+    __slots__ = ("_busy", "_pool", "_target")
 
     def __init__(self, target: Target, *, now: Callable[[], float] = time.monotonic) -> None:
         self._target = target
+        self._busy: set[Connection] = set()
         self._pool = Pool(max_idle=target.max_idle, idle_seconds=target.idle_seconds, now=now)
 
     async def send(
@@ -42,7 +43,16 @@ class HttpUpstream:
         connection = self._pool.take(max_idle_age) or await self._connect(loop, timeout)
         if isinstance(connection, TransportFailure):
             return connection
-        return await connection.exchange(payment, head, deadline, timeout)
+        self._busy.add(connection)
+        try:
+            return await connection.exchange(payment, head, deadline, timeout)
+        finally:
+            self._busy.discard(connection)
+
+    def give_up(self) -> None:
+        """End every wait for an answer now, as its timeout would."""
+        for connection in self._busy:
+            connection.expire()
 
     async def aclose(self) -> None:
         """Close idle connections; busy ones are closed after use."""

@@ -29,7 +29,8 @@ class PaymentProtocol(web.RequestHandler):
     @property
     def must_end(self) -> bool:
         """Whether the answer being written is the last this connection can carry."""
-        return self.half_closed and not self._messages
+        ending = isinstance(self._manager, PaymentServer) and self._manager.draining
+        return (self.half_closed or ending) and not self._messages
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -97,7 +98,9 @@ class PaymentProtocol(web.RequestHandler):
 
 
 class PaymentServer(web.Server):
-    """Makes a PaymentProtocol for each connection."""
+    """Makes a PaymentProtocol for each connection. While `draining`, each answer is its connection's last."""
+
+    draining = False
 
     def __init__(self, app_server: web.Server, otherwise: Handler | None, **kwargs: Any) -> None:
         handler = app_server.request_handler
@@ -152,3 +155,8 @@ class PaymentRunner(web.AppRunner):
             max_line_size=16_384,
             max_field_size=16_384,
         )
+
+    def end_connections(self) -> None:
+        """From now on every connection ends with the answer it is waiting for."""
+        if isinstance(self.server, PaymentServer):
+            self.server.draining = True

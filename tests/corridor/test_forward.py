@@ -173,7 +173,6 @@ async def test_doubt_survives_a_middle_attempt_that_was_not_sent() -> None:
     assert (answer.status, answer.outcome, answer.attempts) == (504, Outcome.UNKNOWN, 4)
 
 
-@pytest.mark.xfail(strict=True, reason="row 2: an earlier attempt was sent, so as row 4; told: nothing sent")
 @pytest.mark.parametrize(
     ("one", "first", "status"),
     [(KEYED, response(429), 504), (UNKEYED, response(421), 424), (READ, TIMEOUT, 502), (READ, response(500), 502)],
@@ -219,14 +218,12 @@ async def test_a_key_that_the_provider_has_forgotten_is_not_relied_on() -> None:
     assert denials(corridor) == [Denied.UNSAFE]
 
 
-@pytest.mark.xfail(strict=True, reason="row 24: as Unkeyed; 504 promises that the same key is safe to send again")
 async def test_a_forgotten_key_is_answered_as_unkeyed() -> None:
     corridor = Corridor(Step(TIMEOUT, takes=3.0), facts=profile(key={"retention": "3s"}))
     answer = await corridor.pay(KEYED)
     assert (answer.status, answer.outcome) == (424, Outcome.UNKNOWN)
 
 
-@pytest.mark.xfail(strict=True, reason="row 24 is asked before the wait, not for the moment of sending")
 async def test_a_key_must_still_be_kept_when_the_attempt_goes_out() -> None:
     corridor = Corridor(
         Step(response(503, (b"Retry-After", b"3")), takes=1.0), OK, facts=profile(key={"retention": "2s"})
@@ -319,7 +316,6 @@ class SlowStore(MemoryBreakerStore):
         )
 
 
-@pytest.mark.xfail(strict=True, reason="the deadline is looked at before the gate is asked, not after")
 async def test_no_attempt_starts_after_the_deadline_though_the_gate_was_slow() -> None:
     clock = FakeClock()
     store = SlowStore(clock, 0.1)
@@ -502,7 +498,6 @@ async def test_an_answer_kept_because_the_breaker_opened_is_still_readable() -> 
     assert not stream.closed
 
 
-@pytest.mark.xfail(strict=True, reason="cancelled during a wait, the corridor leaves a streamed answer open")
 async def test_an_answer_is_closed_if_the_payment_is_cancelled_while_it_waits() -> None:
     stream = FakeStream(b"1")
     corridor = Corridor(response(503, body=stream), clock=FakeClock(auto=False))
@@ -568,6 +563,36 @@ async def test_an_exception_of_the_transport_gives_the_permit_back(trouble: Exce
         await corridor.pay()
     assert corridor.gate.in_flight == 0
     assert corridor.forwarder.under_way == 0
+
+
+async def test_at_the_end_of_this_replica_a_write_under_way_is_unknown_and_not_sent_again() -> None:
+    corridor = Corridor(HANG)
+    task = asyncio.create_task(corridor.pay())
+    await corridor.transport.started.wait()
+    corridor.forwarder.end()
+    answer = await task
+    assert (answer.status, answer.outcome, answer.attempts) == (504, Outcome.UNKNOWN, 1)
+    assert corridor.gate.in_flight == 0
+
+
+async def test_at_the_end_of_this_replica_a_payment_that_waits_is_answered_with_what_is_known() -> None:
+    corridor = Corridor(response(503, (b"X-First", b"1")), clock=FakeClock(auto=False))
+    task = asyncio.create_task(corridor.pay())
+    await settled()
+    corridor.forwarder.end()
+    answer = await task
+    assert (answer.status, answer.attempts) == (503, 1)
+    assert header(answer.headers, b"x-first") == b"1"
+
+
+async def test_what_this_replica_gave_up_says_nothing_of_the_provider() -> None:
+    corridor = Corridor(*[HANG] * 5)
+    tasks = [asyncio.create_task(corridor.pay(UNKEYED)) for _ in range(5)]
+    await settled()
+    corridor.forwarder.end()
+    await asyncio.gather(*tasks)
+    await corridor.gate.drain()
+    assert isinstance((await corridor.store.read("mock", 30.0)).record.state, Closed)
 
 
 async def test_closing_closes_the_transport() -> None:

@@ -15,6 +15,7 @@ from proxy.app import make_parts, make_runtime
 from proxy.core.config import Config
 from proxy.core.events import Event, PaymentFinished
 from proxy.runtime import Runtime
+from proxy.runtimes import Runtimes
 from proxy.serve import make_runners
 from proxy.web.server import PaymentRunner
 from tests.dataplane.client import Client, Reply, connected
@@ -110,10 +111,11 @@ async def proxied(script: Script | bytes = OK, **options: Any) -> AsyncIterator[
 @contextlib.asynccontextmanager
 async def replica(provider: Server, **options: Any) -> AsyncIterator[Rig]:
     """A replica in front of whatever listens on the provider's port."""
-    recorder, held = Recorder(), dict[str, Runtime]()
+    recorder, runtimes = Recorder(), Runtimes()
     config = configuration(provider.port, **options)
-    parts = make_parts(config, recorder, lambda: held["runtime"])
-    held["runtime"] = runtime = make_runtime(config, Path(), parts)
+    parts = make_parts(config, recorder, runtimes)
+    runtime = make_runtime(config, Path(), parts)
+    runtimes.put_in_force(runtime)
     ((runner, address),) = make_runners(lambda: runtime, parts, draining=lambda: False)
     await runner.setup()
     await web.TCPSite(runner, address.host, address.port).start()

@@ -181,7 +181,7 @@ def blackhole() -> Iterator[int]:
 async def until(condition: Callable[[], bool]) -> None:
     """Let the event loop turn until `condition` holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - what tests wait for has no event
+        while not condition():
             await asyncio.sleep(0)
 
 

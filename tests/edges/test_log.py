@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.cards import luhn, mask_cards
 from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
@@ -29,7 +30,6 @@ from proxy.core.retry import Denied
 from proxy.edges import log_writer
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
-from proxy.core.cards import luhn, mask_cards
 from proxy.edges.scrub import mask_library_text, scrub, scrubbed
 
 CARD = "4242424242424242"

@@ -106,7 +106,7 @@ class Provider:
 async def until(reached: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a fact, however long it takes within the deadline."""
     async with asyncio.timeout(DEADLINE_S):
-        while not await reached():  # noqa: ASYNC110 (the fact is in another process)
+        while not await reached():
             await asyncio.sleep(0.005)
 
 

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from proxy.core.breaker import Record
 from proxy.core.budget import Budget
-from proxy.core.config import Config
+from proxy.core.config import Config, Upstream
 from proxy.core.errors import StoreUnavailable
 from proxy.core.events import Event
 from proxy.core.model import Answer, Certainty, Headers, Payment, Response, Result, TransportFailure, WireError
@@ -61,6 +61,9 @@ class FakeTransport:
         self, payment: Payment, *, timeout: float, extra: Headers = (), max_idle_age: float | None = None
     ) -> Result:
         return self.script.pop(0)
+
+    def give_up(self) -> None:
+        pass
 
     async def aclose(self) -> None:
         pass
@@ -128,6 +131,11 @@ class Rig:
     mode: str = "enforce"
     draining: bool = False
 
+    def _journal(self, upstream: Upstream) -> MemoryJournal:
+        journal = MemoryJournal(self.name, self.clock.now)
+        journal.budget_windows({upstream.name: upstream.retry.budget.window})
+        return journal
+
     def __post_init__(self) -> None:
         self.transport = FakeTransport()
         self.totals = Totals()
@@ -151,13 +159,12 @@ class Rig:
             new_key=lambda: "key",
             events=events,
         )
-        journal = MemoryJournal(self.name, {upstream.name: upstream.retry.budget.window}, self.clock.now)
         self.fleet = Fleet(
             {upstream.name: self.gate},
             {upstream.name: self.forwarder.budget},
             store=failover,
-            journal=journal,
-            local_journal=MemoryJournal(self.name, {upstream.name: upstream.retry.budget.window}, self.clock.now),
+            journal=self._journal(upstream),
+            local_journal=self._journal(upstream),
             chronicle=chronicle,
             clock=self.clock,
             events=events,
