@@ -6,11 +6,12 @@ import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from demo.tether import tethered
 
 START_SECONDS = 20.0
 
@@ -82,9 +83,8 @@ def start_store(port: int | None = None) -> StoreServer:
         "--pidfile": str(folder / "pid"),
         "--logfile": str(folder / "log"),
     }
-    command = [sys.executable, "-m", "demo.tether", server_binary(), *(word for flag in flags.items() for word in flag)]
-    tether = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parent.parent)  # noqa: S603
-    server = StoreServer(port, folder, tether)
+    command = [server_binary(), *(word for flag in flags.items() for word in flag)]
+    server = StoreServer(port, folder, tethered(command))
     _wait_until_it_answers(server)
     return server
 

@@ -1,0 +1,54 @@
+# What a person types. `make` alone lists it; PYTHON=python3.13 picks another interpreter, which gets an environment of its own.
+PYTHON ?= python3
+VENV ?= $(if $(filter python3,$(notdir $(PYTHON))),.venv,.venv-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench lock clean
+MAKEFLAGS += --no-print-directory
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY) ## a store, a flaky provider and two replicas on this machine, until Ctrl-C (PORT=3000, ARGS="--help")
+	@$(BIN)/python -m demo $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: $(READY) ## the whole test suite, with a real store server (ARGS="-k breaker")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## lint, format and types
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+
+bench: $(READY) ## the benchmark (ARGS="--help")
+	@$(BIN)/python -m bench $(ARGS)
+
+lock: ## resolve pyproject.toml anew into requirements.lock
+	@rm -rf $(VENV)-lock
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install --upgrade 'setuptools>=75'
+	@$(VENV)-lock/bin/python -m pip --disable-pip-version-check -qq install --no-build-isolation --prefer-binary -e '.[dev]'
+	@$(VENV)-lock/bin/python -m pip freeze --all --exclude pip --exclude holdfast > $(VENV)-lock/resolved
+	@{ sed -n '/^#/p' requirements.lock; \
+	   awk -F '==' 'NR == FNR { if (/;/) kept[$$1]; next } !($$1 in kept)' requirements.lock $(VENV)-lock/resolved; \
+	   sed -n '/^[^#].*;/p' requirements.lock; } > $(VENV)-lock/requirements.lock
+	@mv $(VENV)-lock/requirements.lock requirements.lock
+	@rm -rf $(VENV)-lock
+
+clean: ## remove the environments and what the tools left behind
+	@rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# setuptools is pinned in the lock, so that the project itself is built with what is there and nothing else is fetched.
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo 'Holdfast needs Python 3.11 or newer: PYTHON=python3.13 make ...' >&2; exit 1; }
+	@echo 'Installing into $(VENV) (once, less than a minute)' >&2
+	@$(PYTHON) -m venv $(VENV)
+	@echo '*' > $(VENV)/.gitignore
+	@$(PIP) install --only-binary :all: -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
