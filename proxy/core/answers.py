@@ -11,6 +11,7 @@ import orjson
 from proxy.core.headers import to_client
 from proxy.core.model import Answer, Headers, Kind, Outcome, Response, Result, TransportFailure, header
 from proxy.core.outcome import Row
+from proxy.core.profiles import Profile
 
 STOP_HINT = (b"Stripe-Should-Retry", b"false")
 """Keeps Stripe's SDK from tripling an answer we made (payments.md section 3); every other client ignores it."""
@@ -28,26 +29,18 @@ class Told:
     outcome: Outcome
     injected_key: str | None = None
     degraded: str | None = None
+    profile: Profile | None = None
+    """Of the provider whose language our own errors speak; None where no provider was chosen yet."""
 
 
 def problem(status: int, error: str, detail: str, told: Told, extra: Headers = ()) -> Answer:
-    """An RFC 9457 problem document as an Answer. `error` is an RFC 9209 error type."""
-    document = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "error": error,
-        "outcome": told.outcome,
-        "attempts": told.attempts,
-        "request_id": told.request_id,
-    }
-    headers: Headers = ((b"Content-Type", b"application/problem+json"), STOP_HINT, *extra)
+    """An error of our own as an Answer, in the provider's envelope if it has one. `error` is an RFC 9209 error type."""
+    headers, body = _document(status, error, detail, told)
     return Answer(
         status=status,
         reason=HTTPStatus(status).phrase.encode(),
-        headers=headers,
-        body=orjson.dumps(document),
+        headers=(*headers, STOP_HINT, *extra),
+        body=body,
         outcome=told.outcome,
         attempts=told.attempts,
         error=error,
@@ -56,10 +49,43 @@ def problem(status: int, error: str, detail: str, told: Told, extra: Headers = (
     )
 
 
+def _document(status: int, error: str, detail: str, told: Told) -> tuple[Headers, bytes]:
+    """Content-Type and body: the provider's envelope, else an RFC 9457 problem document."""
+    title = HTTPStatus(status).phrase
+    if told.profile is not None and told.profile.envelope is not None:
+        envelope = told.profile.envelope
+        facts = {
+            "message": detail,
+            "request_id": told.request_id,
+            "outcome": told.outcome.value,
+            "attempts": str(told.attempts),
+            "status": str(status),
+            "title": title,
+            "code": error,
+            "CODE": error.upper(),
+        }
+        return envelope.header_fields(facts), envelope.render(facts)
+    document = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "error": error,
+        "outcome": told.outcome,
+        "attempts": told.attempts,
+        "request_id": told.request_id,
+    }
+    return ((b"Content-Type", b"application/problem+json"),), orjson.dumps(document)
+
+
 def refused(retry_after: float, cap: float, detail: str, told: Told) -> Answer:
-    """503: nothing was sent. `Retry-After` is the true remaining time, in whole seconds rounded up, at most `cap`."""
+    """503: nothing was sent; 504 if an earlier call with the same key may have been carried out.
+
+    `Retry-After` is the true remaining time, in whole seconds rounded up, at most `cap`.
+    """
     seconds = max(1, math.ceil(min(retry_after, cap)))
-    return problem(503, BREAKER_OPEN, detail, told, ((b"Retry-After", b"%d" % seconds),))
+    status = 503 if told.outcome is Outcome.NOT_SENT else 504
+    return problem(status, BREAKER_OPEN, detail, told, ((b"Retry-After", b"%d" % seconds),))
 
 
 def provider_answer(response: Response, told: Told) -> Answer:
@@ -94,15 +120,17 @@ def failed(failure: TransportFailure, row: Row, kind: Kind, unknown_status: int,
         "look it up before paying again."
     )
     status = _failed_status(row, kind, unknown_status)
-    return problem(status, failure.error, detail, told, _upstream_facts(failure))
+    return problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
 
 
-def _upstream_facts(failure: TransportFailure) -> Headers:
+def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Headers:
+    """What was seen of an answer that broke off."""
     if failure.status is None:
         return ()
     facts: list[tuple[bytes, bytes]] = [(b"X-Upstream-Status", b"%d" % failure.status)]
-    request_id = header(failure.headers, b"request-id") or header(failure.headers, b"x-request-id")
-    if request_id:
+    own = () if profile is None else (name.lower().encode() for name in profile.request_id_headers)
+    ids = (header(failure.headers, name) for name in (*own, b"request-id", b"x-request-id"))
+    if request_id := next(filter(None, ids), None):
         facts.append((b"X-Upstream-Request-Id", request_id))
     return tuple(facts)
 

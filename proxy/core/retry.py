@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from proxy.core.config import Retry
 from proxy.core.model import Kind, Outcome
-from proxy.core.outcome import Row
-from proxy.core.profiles import Profile
+from proxy.core.outcome import Advice, Row
+from proxy.core.profiles import After5xx, KeyRule, Profile
 
 ALL = frozenset(Kind)
 READ_OR_KEYED = frozenset({Kind.READ, Kind.KEYED})
@@ -51,10 +51,13 @@ TABLE: dict[Row, Rule] = {
     Row.SERVER_ERROR: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
     Row.BAD_GATEWAY: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
     Row.UNAVAILABLE: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
+    Row.METHOD_OUTAGE: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
     Row.RATE_LIMITED: Rule(READ_OR_KEYED, Outcome.FINAL, Signal.NEUTRAL),
+    Row.CONCURRENT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
     Row.REQUEST_TIMEOUT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
     Row.MISDIRECTED: Rule(ALL, Outcome.FINAL, Signal.NEUTRAL),
     Row.IN_FLIGHT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
+    Row.REPLAY: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
     Row.KEY_MISMATCH: Rule(NONE, Outcome.FINAL, Signal.NEUTRAL, settles=True),
     Row.DECLINE: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
     Row.REJECTED: Rule(NONE, Outcome.FINAL, Signal.SUCCESS),
@@ -62,7 +65,20 @@ TABLE: dict[Row, Rule] = {
     Row.REDIRECT: Rule(NONE, Outcome.FINAL, Signal.NEUTRAL),
 }
 
-RECEIVED_5XX = frozenset({Row.SERVER_ERROR, Row.BAD_GATEWAY, Row.UNAVAILABLE})
+RECEIVED_5XX = frozenset({Row.SERVER_ERROR, Row.BAD_GATEWAY, Row.UNAVAILABLE, Row.METHOD_OUTAGE})
+SAME_KEY_AFTER: dict[After5xx, frozenset[Row]] = {
+    "safe": RECEIVED_5XX,  # 8
+    "replays_stored_result": RECEIVED_5XX - {Row.SERVER_ERROR},  # 9, 12
+    "only_with_hint": frozenset(),  # 10
+    "reexecutes": frozenset(),  # 11
+    "never": frozenset(),
+}
+"""After which received 5xx a keyed request goes out again, by what the provider does with the key."""
+
+OBEYED: dict[Advice, frozenset[Kind]] = {Advice.STOP: NONE, Advice.SAME_KEY: READ_OR_KEYED, Advice.NOTHING_DONE: ALL}
+"""Which kinds a hint lets go out again (row 7)."""
+SETTLED = frozenset({Row.SUCCESS, Row.DECLINE, Row.REPLAY, Row.KEY_MISMATCH, Row.REDIRECT})
+"""Rows that no hint reopens: there is nothing to mend, or only the client can."""
 FRESH_CONNECTION = frozenset({Row.REQUEST_TIMEOUT, Row.MISDIRECTED, Row.NO_ANSWER})
 """Rows after which the next attempt takes a new connection (RFC 9110 section 15.5.20; a stale one is likely)."""
 
@@ -87,11 +103,27 @@ class Again:
     delay: float
 
 
-def may_repeat(row: Row, kind: Kind, profile: Profile) -> bool:
-    """Whether the table allows the same request to go out again after `row`."""
-    if kind is Kind.KEYED and row in RECEIVED_5XX and profile.received_5xx_then_same_key != "safe":
+def may_repeat(
+    row: Row, kind: Kind, profile: Profile, *, rule: KeyRule | None = None, advice: Advice | None = None
+) -> bool:
+    """Whether the table allows the same request to go out again after `row`.
+
+    `rule` is the key rule in force for this request, `advice` what the provider's hint header said.
+    """
+    if advice is not None and row not in SETTLED:
+        return kind in OBEYED[advice]
+    if kind is Kind.KEYED and row in RECEIVED_5XX and row not in SAME_KEY_AFTER[profile.after_5xx(rule)]:
         return False
     return kind in TABLE[row].again
+
+
+def shortest_wait(row: Row, rule: KeyRule | None) -> float:
+    """Seconds that must pass before the same key goes out again, whatever the backoff says (rows 5, 15 and 17)."""
+    if rule is None:
+        return 0.0
+    if row in {Row.IN_FLIGHT, Row.CONCURRENT}:
+        return rule.in_flight_wait or 0.0
+    return (rule.timeout_wait or 0.0) if row is Row.TIMEOUT else 0.0
 
 
 def outcome_after(row: Row, *, doubtful: bool, sent: bool = False) -> Outcome:
@@ -111,9 +143,9 @@ def leaves_doubt(row: Row) -> bool:
     return TABLE[row].outcome is Outcome.UNKNOWN
 
 
-def wants_retry(row: Row) -> bool:
+def wants_retry(row: Row, advice: Advice | None = None) -> bool:
     """Whether the row is trouble that a retry might mend, safe or not: a decline or a success is not."""
-    return bool(TABLE[row].again)
+    return bool(TABLE[row].again) or (advice is not None and row not in SETTLED and bool(OBEYED[advice]))
 
 
 def next_attempt(

@@ -247,7 +247,7 @@ def test_retry_after_is_never_negative(text: str) -> None:
 
 # doubt ---------------------------------------------------------------------------------------------------------
 
-SETTLING = {Row.SUCCESS, Row.DECLINE, Row.KEY_MISMATCH}
+SETTLING = {Row.SUCCESS, Row.DECLINE, Row.REPLAY, Row.KEY_MISMATCH}
 
 
 @pytest.mark.parametrize("row", list(Row))
