@@ -1,0 +1,106 @@
+"""Holdfast's own ledger against the provider's, where the replicas have one (`GET /api/outcomes`).
+
+The store is flushed and killed during a run, so entries may be missing; what is there must be true. A request's mark
+is also its X-Request-Id, by which an entry names the call it speaks of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prove.stage import Stage
+from prove.story import Payment, Word
+from prove.verdict import Breach, Case
+
+PATH = "/api/outcomes"
+MOST = 1000
+LEASE_SECONDS = 30.0
+STATES = ("in_flight", "unknown", "not_sent", "final")
+
+FINAL_UNCHARGED = "ledger says final success without a charge"
+NOT_SENT_ARRIVED = "ledger says not_sent and it had arrived"
+UNLISTED = "unknown to a client, and not in the ledger"
+STILL_IN_FLIGHT = "ledger says in flight when all was over"
+BOOK_RULES = (FINAL_UNCHARGED, NOT_SENT_ARRIVED, UNLISTED, STILL_IN_FLIGHT)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What Holdfast's ledger held; `skipped` says why it could not be asked."""
+
+    skipped: str | None = None
+    figures: dict[str, int] = field(default_factory=dict)
+    breaches: list[Breach] = field(default_factory=list)
+
+
+async def compare_books(stage: Stage, case: Case, *, complete: bool) -> Books:
+    """Hold Holdfast's ledger against the provider's. `complete`: the store was well, so no payment may be missing."""
+    entries = await _entries(stage)
+    if entries is None:
+        return Books(skipped=f"these replicas have no {PATH}, or it is off")
+    found = [breach for entry in entries for breach in _of_entry(entry, case)]
+    if complete:
+        found += _missing(entries, case)
+    return Books(None, _figures(entries, case), found)
+
+
+async def _entries(stage: Stage) -> list[Mapping[str, object]] | None:
+    """The newest of every state, once no call is under way by the leases; None if there is no ledger to ask."""
+    deadline = time.monotonic() + LEASE_SECONDS
+    while True:
+        lists = [await _of_state(stage, state) for state in STATES]
+        if not lists[0] or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.5)
+    return None if None in lists else [entry for some in lists for entry in some or ()]
+
+
+async def _of_state(stage: Stage, state: str) -> list[Mapping[str, object]] | None:
+    document = await stage.get(stage.replicas[0], f"{PATH}?state={state}&limit={MOST}")
+    listed = document.get("outcomes") if isinstance(document, dict) else None
+    return listed if isinstance(listed, list) else None
+
+
+def _missing(entries: list[Mapping[str, object]], case: Case) -> Iterator[Breach]:
+    """Payments unknown to their client that reached the provider, and of which the ledger knows nothing."""
+    if Counter(entry.get("state") for entry in entries)["final"] >= MOST:
+        return  # more than can be listed, so that nothing can be said of what is not
+    listed = {str(entry.get("reference")) for entry in entries if entry.get("state") in {"unknown", "final"}}
+    for payment in case.payments:
+        arrived = any(one.mark in case.evidence.arrivals for one in payment.tries)
+        if payment.word() is Word.UNKNOWN and arrived and payment.reference not in listed:
+            yield Breach(UNLISTED, payment.reference, "unknown to its client")
+
+
+def _of_entry(entry: Mapping[str, object], case: Case) -> Iterator[Breach]:
+    """What an entry says that the provider's side contradicts."""
+    reference, mark = str(entry.get("reference")), str(entry.get("request_id"))
+    state, status = entry.get("state"), entry.get("status")
+    succeeded = isinstance(status, int) and 200 <= status < 300  # noqa: PLR2004
+    if state == "final" and succeeded and reference not in case.charges_of():
+        yield Breach(FINAL_UNCHARGED, reference, str(dict(entry)))
+    if state == "not_sent" and case.evidence.arrivals.get(mark):
+        yield Breach(NOT_SENT_ARRIVED, reference, str(dict(entry)))
+    if state == "in_flight":
+        yield Breach(STILL_IN_FLIGHT, reference, str(dict(entry)))
+
+
+def _figures(entries: list[Mapping[str, object]], case: Case) -> dict[str, int]:
+    counts = Counter(str(entry.get("state")) for entry in entries)
+    listed = {str(entry.get("reference")) for entry in entries if entry.get("state") == "unknown"}
+    left = [payment for payment in case.payments if payment.word() is Word.UNKNOWN]
+    return {
+        **{f"entries {state}": counts[state] for state in STATES},
+        "unknown to a client, listed as unknown": sum(payment.reference in listed for payment in left),
+        "listed as unknown, final to a client": len(listed - {payment.reference for payment in left}),
+        "unknown to a client, known to the ledger": len(_resolved(entries, left)),
+    }
+
+
+def _resolved(entries: list[Mapping[str, object]], left: list[Payment]) -> set[str]:
+    final = {str(entry.get("reference")) for entry in entries if entry.get("state") == "final"}
+    return final & {payment.reference for payment in left}
