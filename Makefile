@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench prove sdk lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
@@ -25,6 +25,27 @@ check: $(READY) ## lint, format and types
 
 bench: $(READY) ## the benchmark (ARGS="--help")
 	@$(BIN)/python -m bench $(ARGS)
+
+prove: $(READY) ## the proof: kill replicas, freeze the store, compare everybody's books (ARGS="--seconds 300 --seed 7")
+	@$(BIN)/python -m prove $(ARGS)
+
+# The SDKs live apart from what is locked for the project; Node's come too where there is an npm.
+SDK := $(VENV)-sdk
+sdk: $(READY) $(SDK)/.ready ## the providers' own SDKs through a running Holdfast, into docs/providers.md (ARGS="-k stripe")
+	@HOLDFAST_SDK_PYTHON=$(abspath $(SDK))/bin/python HOLDFAST_SDK_NODE=$(abspath $(SDK))/node \
+	  HOLDFAST_SDK_TABLE=docs/providers.md $(BIN)/python -m pytest -m sdk tests/sdk -rs $(ARGS)
+
+$(SDK)/.ready: pyproject.toml | $(READY)
+	@echo "Installing the providers' SDKs into $(SDK) (a minute)" >&2
+	@$(PYTHON) -m venv $(SDK)
+	@echo '*' > $(SDK)/.gitignore
+	@$(BIN)/python -c 'import tomllib; from pathlib import Path; \
+	  print(*tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["sdk"], sep="\n")' \
+	  > $(SDK)/sdk.txt
+	@$(SDK)/bin/python -m pip --disable-pip-version-check -qq install --only-binary :all: -r $(SDK)/sdk.txt
+	@! command -v npm >/dev/null || npm install --silent --no-fund --no-audit --prefix $(SDK)/node \
+	  stripe@23 @adyen/api-library@32 @mollie/api-client@4
+	@touch $@
 
 lock: ## resolve pyproject.toml anew into requirements.lock
 	@rm -rf $(VENV)-lock

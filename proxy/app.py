@@ -15,25 +15,31 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from proxy import __version__
+from proxy.bookkeeper import Bookkeeper
 from proxy.core.budget import Budget
 from proxy.core.config import Config, Upstream
 from proxy.core.errors import ConfigError
 from proxy.core.events import Event
+from proxy.core.model import Outcome
 from proxy.core.routes import RouteTable
 from proxy.core.totals import Totals
 from proxy.edges.clock import SystemClock
 from proxy.edges.config_file import load_profile
+from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.memory_store import MemoryBreakerStore, MemoryJournal
 from proxy.edges.metrics import Metrics
 from proxy.edges.redis_client import connect
 from proxy.edges.redis_journal import RedisJournal
+from proxy.edges.redis_ledger import RedisLedger
 from proxy.edges.redis_store import RedisBreakerStore
 from proxy.edges.upstream import HttpUpstream, Target
 from proxy.failover import FailoverStore
 from proxy.fleet import Chronicle, Fleet
+from proxy.followup import Case, Followup
 from proxy.forward import Forwarder
 from proxy.gate import Gate
-from proxy.ports import EventSink, Journal
+from proxy.ports import EventSink, Journal, LedgerStore
+from proxy.resend import resend
 from proxy.runtime import Replica, Runtime
 from proxy.runtimes import Runtimes
 
@@ -62,6 +68,8 @@ class Parts:
     store: FailoverStore | MemoryBreakerStore
     redis: Redis | None
     local_journal: MemoryJournal
+    ledger: Bookkeeper | None
+    followup: Followup | None
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -78,6 +86,7 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
         version=__version__,
         snapshot_age=lambda upstream: runtimes.current.fleet.gates[upstream].age,
         in_flight=runtimes.under_way,
+        unknown=lambda upstream: runtimes.current.unknown(upstream) or 0,
         redis_up=config.redis.url is not None,
     )
     chronicle, totals = Chronicle(clock), Totals()
@@ -86,7 +95,54 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
     store = _make_store(config, redis, clock, events)
     replica = new_replica(config, clock)
     local = MemoryJournal(replica.id, clock.now)
-    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local)
+    ledger = _make_ledger(config, redis, store, replica, clock, events)
+    followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
+    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup)
+
+
+def _make_ledger(
+    config: Config,
+    redis: Redis | None,
+    breakers: FailoverStore | MemoryBreakerStore,
+    replica: Replica,
+    clock: SystemClock,
+    events: EventSink,
+) -> Bookkeeper | None:
+    policy = config.ledger
+    if not policy.on or policy.secret is None:
+        return None
+    return Bookkeeper(
+        _make_entries(config, redis, clock),
+        policy.secret.get_secret_value().encode(),
+        lease_seconds=policy.lease,
+        replica=replica.id,
+        clock=clock,
+        unique=lambda: uuid.uuid4().hex,
+        events=events,
+        up=lambda: breakers.up,
+    )
+
+
+def _make_entries(config: Config, redis: Redis | None, clock: SystemClock) -> LedgerStore:
+    retention, most_unknown = config.ledger.retention, config.ledger.max_unknown
+    if redis is None:
+        return MemoryLedger(clock.wall, retention_seconds=retention, most_unknown=most_unknown)
+    return RedisLedger(
+        redis,
+        prefix=config.redis.prefix,
+        timeout_seconds=config.redis.timeout,
+        retention_seconds=retention,
+        most_unknown=most_unknown,
+    )
+
+
+def _make_followup(config: Config, runtimes: Runtimes, clock: SystemClock, events: EventSink) -> Followup:
+    async def again(case: Case) -> Outcome | None:
+        """By the runtime in force; an upstream that a reload took away is not called any more."""
+        forwarder = runtimes.current.forwarders.get(case.upstream)
+        return None if forwarder is None else await resend(forwarder, case)
+
+    return Followup(config.ledger.followup, again, clock=clock, draw=random.SystemRandom().random, events=events)
 
 
 def _make_store(
@@ -116,7 +172,9 @@ def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
         poll_seconds=config.redis.poll,
     )
     parts.metrics.know(forwarders, ((route.path, route.upstream) for route in config.routes))
-    return Runtime(config, RouteTable(config.routes), forwarders, fleet)
+    if parts.ledger is not None:
+        parts.ledger.know(forwarders)
+    return Runtime(config, RouteTable(config.routes), forwarders, fleet, parts.ledger)
 
 
 def _make_journal(config: Config, parts: Parts, windows: dict[str, float]) -> Journal | None:
@@ -147,6 +205,8 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         draw=draw,
         new_key=lambda: str(uuid.uuid4()),
         events=parts.events,
+        ledger=parts.ledger,
+        followup=parts.followup,
     )
 
 

@@ -16,7 +16,8 @@ from proxy.core.config import Address, Config, parse_address
 from proxy.core.errors import ConfigError
 from proxy.core.units import parse_duration
 from proxy.edges.config_file import DEFAULT_FILE, load, load_profile
-from proxy.terminal import status_text, summary_text
+from proxy.edges.tls import server_context
+from proxy.terminal import outcomes_text, status_text, summary_text
 
 REFRESH_SECONDS = 2.0
 DEFAULT_URL = "http://127.0.0.1:3000"
@@ -70,6 +71,11 @@ def _check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             load_profile(upstream.profile, path.absolute().parent)
         except ConfigError as error:
             problems += [f"{path}: upstreams.{upstream.name}.profile: {line}" for line in error.problems]
+    if config.listen_tls:
+        try:
+            server_context(config.listen_tls, path.absolute().parent)
+        except ConfigError as error:
+            problems += [f"{path}: {line}" for line in error.problems]
     if problems:
         raise ConfigError(problems)
     print(f"{path}: ok, {_counted(config.upstreams, 'upstream')}, {_counted(config.routes, 'route')}")
@@ -103,6 +109,13 @@ def _breaker(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     client = Client(options.url or _default_url(environ))
     client.override(options.upstream, options.action, options.reason, options.duration, token)
     print(f"{options.upstream}: {options.action}{f' for {options.duration}' if options.duration else ''}")
+    return 0
+
+
+def _outcomes(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    path = f"/api/outcomes?limit={options.limit}{'&state=unknown' if options.unknown else ''}"
+    document = Client(options.url or _default_url(environ)).get(path)
+    print(json.dumps(document, indent=2) if options.json else outcomes_text(document))
     return 0
 
 
@@ -143,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_view(commands, "status", "the fleet as one replica sees it", _view("/api/status", status_text))
     _add_view(commands, "summary", "the same in a sentence", _view("/api/status/summary", summary_text))
+    _add_outcomes(commands)
     _add_breaker(commands)
     return parser
 
@@ -158,6 +172,15 @@ def _add_view(
     view.add_argument("--watch", action="store_true", help=f"again every {REFRESH_SECONDS:g} s until Ctrl-C")
     view.add_argument("--json", action="store_true", help="the replica's answer as it is")
     view.set_defaults(run=run)
+
+
+def _add_outcomes(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    outcomes = commands.add_parser("outcomes", help="the outcome ledger, for reconciling")
+    outcomes.add_argument("--unknown", action="store_true", help="only payments nobody knows the outcome of")
+    outcomes.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    outcomes.add_argument("--url", metavar="URL", help=f"default: HOLDFAST_URL or {DEFAULT_URL}")
+    outcomes.add_argument("--json", action="store_true", help="the replica's answer as it is")
+    outcomes.set_defaults(run=_outcomes)
 
 
 def _add_breaker(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,6 +1,6 @@
 """The corridor: one payment's way, top to bottom.
 
-    settle its kind → admit → send → classify → settle with the gate → again, or answer
+    settle its kind → claim → admit → send → classify → settle with the gate → again, or answer → settle the claim
 
 A failure in here is a value; only a refused request and cancellation are raised.
 """
@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from proxy.bookkeeper import NullLedger
 from proxy.core import answers, retry
 from proxy.core.answers import Told
 from proxy.core.budget import Budget
 from proxy.core.config import Upstream
 from proxy.core.errors import RequestRefused
-from proxy.core.events import AttemptFinished, PaymentFinished, RetryDenied, RetryScheduled
+from proxy.core.events import RetryDenied, RetryScheduled
 from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
-from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, TransportFailure
-from proxy.core.outcome import Row, retry_after_seconds, row_of
+from proxy.core.ledger import Claim
+from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result
+from proxy.core.outcome import Row, hint_of, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
+from proxy.followup import FIRST_WAIT_SECONDS, Case, Followup
 from proxy.gate import Gate, Permit, Refusal
-from proxy.ports import Clock, EventSink, Transport
+from proxy.ports import Clock, EventSink, Ledger, Transport
+from proxy.story import Story
+from proxy.telling import attempt_finished, payment_finished
 
 UNKEYED_IDLE_SECONDS = 1.0
 """An unkeyed write takes a connection idle for less than this: a stale one would leave its outcome unknown."""
+EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +43,8 @@ class Caller:
     started: float
     gone: Callable[[], bool]
     trace_id: str | None = None
-
-
-@dataclass(slots=True)
-class Story:
-    """What has happened to one payment so far.
-
-    Of the attempts before the last: `sent`, one reached the provider; `doubt`, one may have been carried out.
-    """
-
-    kind: Kind
-    attempts: int = 0
-    sent: bool = False
-    doubt: bool = False
-    last: tuple[Result, Row] | None = None
-
-    def add(self, result: Result, row: Row) -> None:
-        """Take in one finished attempt."""
-        if self.last is not None:
-            before = self.last[1]
-            self.sent = self.sent or TABLE[before].outcome is not Outcome.NOT_SENT
-            self.doubt = self.doubt or (self.kind is not Kind.READ and retry.leaves_doubt(before))
-        self.attempts += 1
-        self.last = (result, row)
+    key_age: float = 0.0
+    """Seconds between the first call with this key and this one, as far as the ledger knows."""
 
 
 class Forwarder:
@@ -77,6 +62,8 @@ class Forwarder:
         draw: Callable[[], float],
         new_key: Callable[[], str],
         events: EventSink,
+        ledger: Ledger | None = None,
+        followup: Followup | None = None,
     ) -> None:
         url = urlsplit(upstream.url)
         self.upstream = upstream
@@ -92,6 +79,12 @@ class Forwarder:
         self._draw = draw
         self._new_key = new_key
         self._events = events
+        self._ledger = ledger or NullLedger()
+        self._followup = followup
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock.now()
 
     def end(self) -> None:
         """No time is left: attempts end as a timeout would end them, and nothing is sent again."""
@@ -109,14 +102,21 @@ class Forwarder:
         self.budget.request()
         self.under_way += 1
         try:
-            answer = await self._attempts(keyed, caller)
+            claim = await self.claim(keyed, lambda: self._remaining(caller) - self.upstream.timeouts.attempt / 2)
+            answer = self._busy(keyed) if claim is None else await self._attempts(keyed, caller, claim)
         finally:
             self.under_way -= 1
-        self._publish_finish(keyed, caller, answer)
+        seconds = self._clock.now() - caller.started
+        self._events.publish(
+            payment_finished(self.upstream.name, keyed, answer, seconds=seconds, trace_id=caller.trace_id)
+        )
         return answer
 
-    async def _attempts(self, keyed: Keyed, caller: Caller) -> Answer:
-        story = Story(keyed.kind)
+    async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
+        if claim.degraded and keyed.injected is not None:  # nobody but us would know this key (payments.md section 6)
+            keyed = replace(keyed, kind=Kind.UNKEYED)
+        caller = replace(caller, key_age=claim.age)
+        story = Story(keyed.kind, claim, doubt=claim.doubt)
         try:
             while self._remaining(caller) > 0:
                 permit = await self.gate.admit()
@@ -125,30 +125,67 @@ class Forwarder:
                 if self._remaining(caller) <= 0:  # a probe's place may take a moment to get
                     self.gate.release(permit)
                     break
-                story.add(*await self._attempt(keyed, caller, story, permit))
+                story.add(*await self.attempt(keyed, caller, story, permit))
                 again = self._next(keyed, caller, story)
                 if not isinstance(again, Again):
                     break
                 await self._pause(again.delay)
         except BaseException:
-            await _discard(story)
+            await discard(story)
             raise
+        finally:
+            self.settle(story)
+            self._follow_up(keyed, caller, story)
         return self._answer(keyed, caller, story)
 
-    async def _attempt(self, keyed: Keyed, caller: Caller, story: Story, permit: Permit) -> tuple[Result, Row]:
+    async def attempt(self, keyed: Keyed, caller: Caller, story: Story, permit: Permit) -> tuple[Result, Row]:
         """Send once and tell the gate what it showed of the provider."""
         started = self._clock.now()
         try:
-            await _discard(story)
+            await discard(story)
             result = await self._send(keyed, story, self._remaining(caller))
-        except BaseException:
+        except BaseException as cut:
+            story.break_off(cut)
             self.gate.release(permit)
             raise
-        row = row_of(result, keyed.kind, self.profile)
+        row = row_of(result, keyed.kind, self.profile, keyed.rule)
         signal = Signal.NEUTRAL if self._ending.is_set() else TABLE[row].signal  # our end is not the provider's failure
-        self.gate.settle(permit, signal, retry_after_seconds(result, self._clock.wall()))
-        self._publish_attempt(keyed, story, permit, result, row, started)
+        self.gate.settle(permit, signal, self._retry_after(result))
+        number, seconds, probe = story.attempts + 1, self._clock.now() - started, permit.probe is not None
+        self._events.publish(
+            attempt_finished(self.upstream.name, keyed, number, result, row, seconds=seconds, probe=probe)
+        )
         return result, row
+
+    async def claim(self, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
+        """Take the payment in the ledger; None if a call with the same key is still under way."""
+        references = self.profile.client_reference_fields
+        return await self._ledger.claim(self.upstream.name, keyed, references=references, patience=patience)
+
+    def settle(self, story: Story) -> None:
+        """Tell the ledger what became of the call."""
+        if story.claim.write is not None:
+            self._ledger.settle(story.settlement(story.claim.write, story.claim.owner, self.profile))
+
+    def _follow_up(self, keyed: Keyed, caller: Caller, story: Story) -> None:
+        """Find out later what became of a write that is unknown now, where a resend will still be safe then."""
+        rule, write = keyed.rule, story.claim.write
+        if self._followup is None or write is None or rule is None or not isinstance(keyed.payment.body, bytes):
+            return
+        if story.outcome is not Outcome.UNKNOWN or story.last is None or story.broken or self._ending.is_set():
+            return
+        result, row = story.last
+        wait = max(FIRST_WAIT_SECONDS, self.rest_after(keyed, row, result))
+        if self.may_repeat(keyed, caller, row, result, wait):
+            age = caller.key_age + self._clock.now() - caller.started
+            safe_for = rule.trusted_seconds - age - self.upstream.timeouts.total
+            self._followup.offer(Case(write.id, self.upstream.name, keyed, safe_for, wait))
+
+    def _busy(self, keyed: Keyed) -> Answer:
+        """A call with the same key did not end in time: its outcome is not ours to guess."""
+        detail = "Another call with this key is still under way; what becomes of it is not known yet. Ask again later."
+        told = self._told(keyed, Story(keyed.kind), Outcome.UNKNOWN)
+        return answers.problem(409, "http_request_denied", detail, told)
 
     async def _send(self, keyed: Keyed, story: Story, remaining: float) -> Result:
         timeouts = self.upstream.timeouts
@@ -164,7 +201,7 @@ class Forwarder:
 
     def _next(self, keyed: Keyed, caller: Caller, story: Story) -> Again | Denied | None:
         """Whether to send again: the table first, then patience, then the fleet's budget. None: nothing to mend."""
-        if story.last is None or not retry.wants_retry(story.last[1]):
+        if story.last is None or not retry.wants_retry(story.last[1], hint_of(story.last[0], self.profile)):
             return None
         result, row = story.last
         again = self._may_send_again(keyed, caller, row, result, story.attempts - 1)
@@ -178,7 +215,7 @@ class Forwarder:
     def _may_send_again(
         self, keyed: Keyed, caller: Caller, row: Row, result: Result, retries_done: int
     ) -> Again | Denied:
-        if not retry.may_repeat(row, self._kind(keyed, caller), self.profile):
+        if not self.may_repeat(keyed, caller, row, result):
             return Denied.UNSAFE
         if not isinstance(keyed.payment.body, bytes):
             return Denied.STREAMED_BODY
@@ -187,16 +224,27 @@ class Forwarder:
         again = retry.next_attempt(
             self.upstream.retry,
             retries_done,
-            retry_after=retry_after_seconds(result, self._clock.wall()),
+            retry_after=self.rest_after(keyed, row, result),
             remaining=self._remaining(caller),
             attempt_timeout=self.upstream.timeouts.attempt,
             draw=self._draw,
         )
         if not isinstance(again, Again):
             return again
-        if not retry.may_repeat(row, self._kind(keyed, caller, again.delay), self.profile):
+        if not self.may_repeat(keyed, caller, row, result, again.delay):
             return Denied.UNSAFE
         return again if self.budget.spend() else Denied.BUDGET
+
+    def may_repeat(self, keyed: Keyed, caller: Caller, row: Row, result: Result, in_seconds: float = 0.0) -> bool:
+        kind, advice = self._kind(keyed, caller, in_seconds), hint_of(result, self.profile)
+        return retry.may_repeat(row, kind, self.profile, rule=keyed.rule, advice=advice)
+
+    def rest_after(self, keyed: Keyed, row: Row, result: Result) -> float:
+        """Seconds that the same key must not go out again for, whatever the backoff says."""
+        return max(self._retry_after(result) or 0.0, retry.shortest_wait(row, keyed.rule))
+
+    def _retry_after(self, result: Result) -> float | None:
+        return retry_after_seconds(result, self._clock.wall(), self.profile)
 
     def _refused(self, keyed: Keyed, caller: Caller, story: Story, refusal: Refusal) -> Answer:
         """The gate is shut: the last answer if there was one, else 503 with nothing sent."""
@@ -204,20 +252,23 @@ class Forwarder:
         if story.last is not None:
             self._events.publish(RetryDenied(self.upstream.name, request_id, Denied(refusal.reason)))
             return self._answer(keyed, caller, story)
-        detail = f"The {self.upstream.name} provider is not being called ({refusal.reason}); nothing was sent."
-        told = self._told(keyed, story, Outcome.NOT_SENT)
+        told = self._told(keyed, story, story.outcome)
+        known = "nothing was sent" if told.outcome is Outcome.NOT_SENT else EARLIER_CALL
+        detail = f"The {self.upstream.name} provider is not being called ({refusal.reason}); {known}."
         return answers.refused(refusal.retry_after, self.profile.max_retry_after, detail, told)
 
     def _answer(self, keyed: Keyed, caller: Caller, story: Story) -> Answer:
+        told = self._told(keyed, story, story.outcome)
+        if story.last is None and story.doubt:
+            return answers.problem(504, "connection_timeout", f"The deadline is over; {EARLIER_CALL}.", told)
         if story.last is None:
             raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
         result, row = story.last
-        outcome = retry.outcome_after(row, doubtful=story.doubt, sent=story.sent)
-        told = self._told(keyed, story, outcome)
         return answers.answer_for(result, row, self._kind(keyed, caller), self.upstream.unknown_status, told)
 
     def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
-        return Told(keyed.payment.request_id, story.attempts, outcome, keyed.injected, self.gate.degraded)
+        missing = ", ".join(filter(None, [self.gate.degraded, "ledger" if story.claim.degraded else None])) or None
+        return Told(keyed.payment.request_id, story.attempts, outcome, keyed.injected, missing, self.profile)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not into the end of this replica."""
@@ -229,45 +280,13 @@ class Forwarder:
                 wait.cancel()
 
     def _kind(self, keyed: Keyed, caller: Caller, in_seconds: float = 0.0) -> Kind:
-        return kind_at_age(keyed.kind, self.profile, self._clock.now() - caller.started + in_seconds)
+        age = caller.key_age + self._clock.now() - caller.started + in_seconds
+        return kind_at_age(keyed.kind, self.profile, age, keyed.rule)
 
     def _remaining(self, caller: Caller) -> float:
         if self._ending.is_set():
             return 0.0
         return caller.started + self.upstream.timeouts.total - self._clock.now()
-
-    def _publish_attempt(
-        self, keyed: Keyed, story: Story, permit: Permit, result: Result, row: Row, started: float
-    ) -> None:
-        self._events.publish(
-            AttemptFinished(
-                upstream=self.upstream.name,
-                request_id=keyed.payment.request_id,
-                number=story.attempts + 1,
-                row=row,
-                status=result.status,
-                error=result.error if isinstance(result, TransportFailure) else None,
-                seconds=self._clock.now() - started,
-                probe=permit.probe is not None,
-            )
-        )
-
-    def _publish_finish(self, keyed: Keyed, caller: Caller, answer: Answer) -> None:
-        self._events.publish(
-            PaymentFinished(
-                route=keyed.payment.route,
-                upstream=self.upstream.name,
-                request_id=keyed.payment.request_id,
-                trace_id=caller.trace_id,
-                method=keyed.payment.method,
-                kind=keyed.kind,
-                status=answer.status,
-                outcome=answer.outcome,
-                attempts=answer.attempts,
-                seconds=self._clock.now() - caller.started,
-                error=answer.error,
-            )
-        )
 
 
 def _max_idle_age(kind: Kind, story: Story) -> float | None:
@@ -276,7 +295,7 @@ def _max_idle_age(kind: Kind, story: Story) -> float | None:
     return UNKEYED_IDLE_SECONDS if kind is Kind.UNKEYED else None
 
 
-async def _discard(story: Story) -> None:
+async def discard(story: Story) -> None:
     """Give up the answer that the next attempt replaces."""
     if story.last is None:
         return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.core.breaker import Counts, Record
 from proxy.core.budget import Spent
 from proxy.core.events import AttemptFinished, Event
+from proxy.core.idempotency import Keyed
+from proxy.core.ledger import Claim, Entry, Settlement, State, Write
 from proxy.core.model import Headers, Payment, Result
 
 
@@ -151,6 +153,69 @@ class Journal(Protocol):
 
     async def goodbye(self) -> None:
         """Take this replica off the list of the living."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """How many outcomes of an upstream are unknown, and how many had to be forgotten just now for lack of room."""
+
+    unknown: int
+    trimmed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim. If `held` by a call under way, ask again; else `prior` is the entry as it was before."""
+
+    held: bool
+    now: float
+    tracked: Tracked
+    prior: Entry | None = None
+
+
+class LedgerStore(Protocol):
+    """The ledger's entries. Raises StoreUnavailable if it cannot answer in time.
+
+    Every operation but `renew` first turns entries whose owner died into UNKNOWN.
+    """
+
+    async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
+        """Take an entry, making it if it is new."""
+
+    async def settle(self, upstream: str, told: Sequence[Settlement]) -> Tracked:
+        """Write down what became of calls, in order."""
+
+    async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
+        """Lengthen leases, given as owner by id; one that is somebody else's by now stays so."""
+
+    async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
+        """UNKNOWN and IN_FLIGHT ones oldest first; for other states, or any, the latest, newest first."""
+
+    async def entry(self, upstream: str, id_: str) -> Entry | None:
+        """One entry."""
+
+    async def count(self, upstream: str) -> Tracked:
+        """How many are UNKNOWN."""
+
+
+class Ledger(Protocol):
+    """What the corridor sees of the ledger: it always answers, at most one round trip after it was asked."""
+
+    async def claim(
+        self,
+        upstream: str,
+        keyed: Keyed,
+        *,
+        references: Sequence[str],
+        patience: Callable[[], float],
+    ) -> Claim | None:
+        """Take the payment; `references` are the fields of its body by which the client may know it.
+
+        While a call with the same key is under way, wait for it for at most `patience()` seconds. None: it still is.
+        """
+
+    def settle(self, told: Settlement) -> None:
+        """Write down what became of a call, in the background."""
 
 
 class EventSink(Protocol):

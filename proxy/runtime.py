@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.bookkeeper import Bookkeeper
 from proxy.core.config import Config
 from proxy.core.routes import RouteTable
 from proxy.fleet import Fleet
@@ -28,3 +29,8 @@ class Runtime:
     routes: RouteTable
     forwarders: Mapping[str, Forwarder]
     fleet: Fleet
+    ledger: Bookkeeper | None = None
+
+    def unknown(self, upstream: str) -> int | None:
+        """How many outcomes of an upstream are unknown; None where there is no ledger to ask."""
+        return None if self.ledger is None else self.ledger.unknown(upstream)

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from proxy.followup import Followup
 from proxy.runtime import Runtime
 
 STEP_SECONDS = 0.02
+LAST_TRY_SECONDS = 5.0
 
 
 class Runtimes:
@@ -61,10 +63,15 @@ class Runtimes:
         self._serving.remove(old)
         await self._close(old)
 
-    async def finish(self, seconds: float) -> int:
-        """Wait for payments to end; after `seconds` end them as their timeout would. How many had to be ended so."""
+    async def finish(self, seconds: float, followup: Followup | None = None) -> int:
+        """Wait for payments to end; after `seconds` end them as their timeout would. How many had to be ended so.
+
+        What is left to follow up is tried once more meanwhile.
+        """
         await _until_idle(self.under_way, seconds)
         left = self.under_way()
+        if followup is not None:
+            await followup.last_try(min(seconds, LAST_TRY_SECONDS))
         for runtime in self._serving:
             for forwarder in runtime.forwarders.values():
                 forwarder.end()

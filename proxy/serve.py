@@ -6,9 +6,11 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -21,6 +23,7 @@ from proxy.core.errors import ConfigError
 from proxy.core.summary import summarize
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.edges.tls import renew, server_context
 from proxy.narrator import Narrator
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
@@ -30,6 +33,11 @@ from proxy.web.payments import Payments
 from proxy.web.server import PaymentRunner
 
 DRAIN_STEP_SECONDS = 0.02
+LEDGER_DRAIN_SECONDS = 2.0
+NO_LEDGER = (
+    "unknown outcomes are not kept and calls with the same key do not wait for one another: "
+    "set HOLDFAST_LEDGER_SECRET, the same on every replica"
+)
 EXIT_CANNOT_LISTEN = 1
 
 
@@ -65,25 +73,47 @@ class Service:
         self._log = log
         self._runtimes = Runtimes()
         sinks = Fanout(LogSink(log), Narrator(self._summary, log))
+        self._tls = server_context(config.listen_tls, base) if config.listen_tls else None
         self._parts: Parts = make_parts(config, sinks, self._runtimes)
         self._runtimes.put_in_force(make_runtime(config, base, self._parts))
         self._stop = asyncio.Event()
+        self._books: asyncio.Task[None] | None = None
         self.draining = False
 
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
         await self._runtimes.start()
+        self._keep_books()
         runners = make_runners(self._current, self._parts, draining=lambda: self.draining)
         try:
             await self._listen(runners)
         except OSError as error:
             self._log.error("listen.failed", message=_why_not(error, self._current().config))
             await self._runtimes.leave()
+            await self._close_books()
             return EXIT_CANNOT_LISTEN
         self._handle_signals()
         await self._stop.wait()
         await self._drain([runner for runner, _ in runners])
         return 0
+
+    def _keep_books(self) -> None:
+        """Start the ledger, or say what is missing without one."""
+        if self._parts.ledger is None:
+            self._log.info("ledger.off", message=NO_LEDGER)
+            return
+        self._log.info("ledger.on", shared=self._parts.redis is not None)
+        self._books = asyncio.create_task(self._parts.ledger.run())
+
+    async def _close_books(self) -> None:
+        """Write down what is left; what cannot be is found out by its lease."""
+        if self._parts.ledger is None or self._books is None:
+            return
+        self._books.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._books
+        if left := await self._parts.ledger.drain(LEDGER_DRAIN_SECONDS):
+            self._log.warning("ledger.unwritten", count=left)
 
     def _current(self) -> Runtime:
         return self._runtimes.current
@@ -93,11 +123,25 @@ class Service:
         return summarize(await observer.status())
 
     async def _listen(self, runners: list[tuple[PaymentRunner, Address]]) -> None:
-        for runner, address in runners:
+        for runner, _ in runners:
             await runner.setup()
-            await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
-        heard = [_address(runner) for runner, _ in runners]
+        heard = []
+        for runner, address, tls in self._sites(runners):
+            known = len(runner.addresses)
+            await web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=tls).start()
+            heard.append(_url(runner.addresses[known], tls))
         self._log.info("replica.started", replica=self._parts.replica.id, pid=os.getpid(), listen=heard)
+
+    def _sites(
+        self, runners: list[tuple[PaymentRunner, Address]]
+    ) -> list[tuple[PaymentRunner, Address, ssl.SSLContext | None]]:
+        """Where each application listens: TLS instead of the plain data port, or at an address of its own beside it."""
+        sites = [(runner, address, None) for runner, address in runners]
+        tls = self._current().config.listen_tls
+        if tls is None:
+            return [*sites]
+        data, address = runners[0]
+        return [*(sites if tls.listen else sites[1:]), (data, tls.listen or address, self._tls)]
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -110,6 +154,8 @@ class Service:
         try:
             config = self._load()
             _check_reload(self._current().config, config)
+            if config.listen_tls and self._tls:
+                renew(self._tls, config.listen_tls, self._base)
             runtime = make_runtime(config, self._base, self._parts)
         except ConfigError as error:
             self._log.error("config.refused", problems=error.problems)
@@ -128,10 +174,11 @@ class Service:
         for runner in runners:
             for site in list(runner.sites):
                 await site.stop()
-        left = await self._runtimes.finish(drain.timeout)
+        left = await self._runtimes.finish(drain.timeout, self._parts.followup)
         for runner in runners:
             await runner.cleanup()
         await self._runtimes.leave()
+        await self._close_books()
         if self._parts.redis is not None:
             await self._parts.redis.aclose()
         self._log.info("replica.stopped", unfinished=left)
@@ -166,16 +213,17 @@ async def _hold_expect(_: web.Request) -> None:
 
 
 def _check_reload(old: Config, new: Config) -> None:
-    fixed = [name for name in ("listen", "admin", "redis", "log") if getattr(old, name) != getattr(new, name)]
+    names = ("listen", "listen_tls", "admin", "redis", "ledger", "log")
+    fixed = [name for name in names if getattr(old, name) != getattr(new, name)]
     if fixed:
         raise ConfigError([f"{name}: cannot change while running; restart the replica" for name in fixed])
 
 
-def _address(runner: PaymentRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://{host}:{port}"
+def _url(address: tuple[str, int], tls: ssl.SSLContext | None) -> str:
+    return f"http{'s' if tls else ''}://{Address(host=address[0], port=address[1])}"
 
 
 def _why_not(error: OSError, config: Config) -> str:
-    wanted = " or ".join(str(address) for address in (config.listen, config.admin.listen) if address)
+    tls = config.listen_tls.listen if config.listen_tls else None
+    wanted = " or ".join(str(address) for address in (config.listen, tls, config.admin.listen) if address)
     return f"cannot listen on {wanted}: {error.strerror or error}; choose another with PORT or --listen HOST:PORT"

@@ -25,6 +25,27 @@ def summary_text(document: Document) -> str:
     return _plain(summary) if isinstance(summary, str) else DASH
 
 
+def outcomes_text(document: Document) -> str:
+    """The ledger, a line for each payment, and how many are unknown in all."""
+    listed = document.get("outcomes")
+    rows = [_outcome_row(one) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    lines = _columns([_OUTCOME_HEAD, *rows]) if rows else []
+    return "\n".join(_plain(line) for line in [*lines, f"unknown in all: {_word(document, 'unknown')}"])
+
+
+_OUTCOME_HEAD = ("STATE", "UPSTREAM", "REQUEST ID", "REFERENCE", "STATUS", "SINCE", "TRIES", "ID")
+
+
+def _outcome_row(one: Document) -> tuple[str, ...]:
+    names = ("state", "upstream", "request_id", "reference", "status", "since", "attempts", "id")
+    return tuple(_word(one, name) for name in names)
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def _replica_line(replica: Document) -> str:
     draining = ", draining" if replica.get("draining") else ""
     version, uptime = _word(replica, "version"), _time(replica, "uptime_seconds")
@@ -56,6 +77,8 @@ def _upstream_lines(name: str, upstream: Document) -> Iterator[str]:
     spent = f"{_word(budget, 'retries')} retries of {_word(budget, 'requests')} requests"
     yield f"  budget    {spent}, {_word(budget, 'left')} left"
     yield f"  in flight {_word(upstream, 'in_flight')}"
+    if upstream.get("unknown_outcomes") is not None:
+        yield f"  unknown   {_word(upstream, 'unknown_outcomes')}"
 
 
 def _breaker(breaker: Document) -> str:

@@ -31,9 +31,10 @@ from proxy.core.model import (
 from proxy.core.profiles import Profile
 from proxy.edges.config_file import load_profile
 from proxy.edges.memory_store import MemoryBreakerStore
+from proxy.followup import Followup
 from proxy.forward import Caller, Forwarder
 from proxy.gate import Gate, GateStore
-from proxy.ports import Lease, Shared, Tally
+from proxy.ports import Lease, Ledger, Shared, Tally
 
 WALL = 1_700_000_000.0
 GENERIC = load_profile("generic", Path())
@@ -341,6 +342,8 @@ class Corridor:
         store: GateStore | None = None,
         clock: FakeClock | None = None,
         draw: float = 0.5,
+        ledger: Ledger | None = None,
+        followup: Followup | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.sink = RecordingSink()
@@ -360,6 +363,8 @@ class Corridor:
             draw=constant(draw),
             new_key=keys(*new_keys),
             events=self.sink,
+            ledger=ledger,
+            followup=followup,
         )
 
     async def pay(self, one: Payment = KEYED, *, started: float | None = None) -> Answer:

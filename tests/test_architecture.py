@@ -96,9 +96,20 @@ ALLOWED = {
     "proxy.ports": ("proxy.core",),
     "proxy.gate": ("proxy.core", "proxy.ports"),
     "proxy.failover": ("proxy.core", "proxy.ports"),
-    "proxy.forward": ("proxy.core", "proxy.ports", "proxy.gate"),
+    "proxy.bookkeeper": ("proxy.core", "proxy.ports"),
+    "proxy.story": ("proxy.core",),
+    "proxy.telling": ("proxy.core",),
+    "proxy.followup": ("proxy.core", "proxy.ports"),
+    "proxy.forward": (
+        *("proxy.core", "proxy.ports", "proxy.bookkeeper", "proxy.story", "proxy.telling", "proxy.followup"),
+        "proxy.gate",
+    ),
+    "proxy.resend": (*("proxy.core", "proxy.ports", "proxy.story", "proxy.followup", "proxy.gate", "proxy.forward"),),
     "proxy.fleet": ("proxy.core", "proxy.ports", "proxy.gate", "proxy.failover"),
-    "proxy.runtime": ("proxy.core", "proxy.ports", "proxy.gate", "proxy.failover", "proxy.forward", "proxy.fleet"),
+    "proxy.runtime": (
+        *("proxy.core", "proxy.ports", "proxy.gate", "proxy.failover", "proxy.forward", "proxy.fleet"),
+        "proxy.bookkeeper",
+    ),
 }
 
 

@@ -111,12 +111,19 @@ def test_check_says_ok_and_how_much_there_is() -> None:
             "upstreams: {a: {url: http://a, retry: {max_retries: many}}}\nroutes: [{path: /, upstream: a}]\nx: 1",
             [
                 'FILE: upstreams.a.retry.max_retries: "many" is not valid: expected a whole number',
-                "FILE: x: unknown key; known here: admin, drain, listen, log, redis, routes, summary, upstreams",
+                (
+                    "FILE: x: unknown key; known here: admin, drain, ledger, listen, listen_tls, log, redis, routes, summary, "
+                    "upstreams"
+                ),
             ],
         ),
         (
             "upstreams: {a: {url: http://a, profile: gone.yaml}}\nroutes: [{path: /, upstream: a}]",
             ["FILE: upstreams.a.profile: DIR/gone.yaml: cannot be read: No such file or directory"],
+        ),
+        (
+            "upstreams: {a: {url: http://a}}\nroutes: [{path: /, upstream: a}]\nlisten_tls: {cert: a, key: b}",
+            ["FILE: listen_tls.cert: DIR/a cannot be read: No such file or directory"],
         ),
         ("[", ["FILE: line 1, column 2: not YAML: expected the node content, but found '<stream end>'"]),
     ],

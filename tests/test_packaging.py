@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-TARGETS = {"help", "demo", "test", "check", "bench", "lock", "clean"}
+TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "prove", "sdk", "test"}
 
 
 def make_targets() -> set[str]:

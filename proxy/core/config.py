@@ -17,7 +17,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Switch = Annotated[bool, Field(strict=True)]
 
 
-def _like(pattern: str, expected: str) -> AfterValidator:
+def like(pattern: str, expected: str) -> AfterValidator:
     """A check that a text has the whole of `pattern`, which is told as `expected`."""
     shape = re.compile(pattern, re.ASCII)
 
@@ -30,7 +30,7 @@ def _like(pattern: str, expected: str) -> AfterValidator:
 
 
 Name = Annotated[
-    str, _like(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name of letters, digits, _ . or -, at most 63 characters long")
+    str, like(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a name of letters, digits, _ . or -, at most 63 characters long")
 ]
 
 
@@ -61,6 +61,17 @@ def parse_address(value: object) -> object:
 
 
 Listen = Annotated[Address, BeforeValidator(parse_address)]
+
+
+class ListenTls(Section):
+    """The PEM files shown to clients over TLS, relative to the config file, and where: null means at `listen` itself.
+
+    With an address of its own, `listen` goes on speaking plain HTTP beside it. The files are read again on SIGHUP.
+    """
+
+    cert: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1)]
+    listen: Listen | None = None
 
 
 class Admin(Section):
@@ -100,13 +111,49 @@ class Redis(Section):
     attempt_log_ttl: Positive = 3600.0
 
 
+class Followup(Section):
+    """How many unanswered keyed writes a replica keeps in memory to send again, and for how long. 0 entries: none."""
+
+    max_entries: Annotated[Whole, Field(ge=0)] = 1000
+    max_bytes: Bytes = 16 << 20
+    seconds: Annotated[Positive, Field(alias="for")] = 600.0
+
+
+class Ledger(Section):
+    """The outcome ledger. `auto` is on where there is a secret, which every replica of a fleet must share.
+
+    There is no default secret: one that each replica draws for itself would keep replicas from seeing each other's
+    entries, and one kept in the store would lie beside what it protects.
+    """
+
+    enabled: Literal["auto"] | Switch = "auto"
+    secret: Annotated[SecretStr, Field(min_length=16)] | None = None
+    retention: Positive = 86_400.0
+    """How long FINAL and NOT_SENT entries stay; UNKNOWN ones stay until they are resolved."""
+    lease: Annotated[Positive, Field(ge=1)] = 5.0
+    """A replica renews its leases three times as often; when it dies, its calls are UNKNOWN after this."""
+    max_unknown: Annotated[Whole, Field(ge=1)] = 10_000
+    followup: Followup = Followup()
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a ledger."""
+        return self.secret is not None and self.enabled is not False
+
+    @model_validator(mode="after")
+    def _secret_given(self) -> Self:
+        if self.enabled is True and self.secret is None:
+            raise ValueError("enabled needs a secret: set HOLDFAST_LEDGER_SECRET, the same for every replica")
+        return self
+
+
 class Timeouts(Section):
     """Seconds: to connect, for one attempt, and for everything together."""
 
     connect: Positive = 1.0
     attempt: Positive = 3.0
     total: Positive = 10.0
-    header: Annotated[str, _like(r"[A-Za-z0-9-]+", "a header field name")] | None = None
+    header: Annotated[str, like(r"[A-Za-z0-9-]+", "a header field name")] | None = None
     """Request header that carries the rest of the deadline in milliseconds to the provider."""
 
     @model_validator(mode="after")
@@ -196,7 +243,7 @@ class Upstream(Section):
 class Route(Section):
     """Requests whose path starts with `path` (whole segments, longest wins) go to `upstream`."""
 
-    path: Annotated[str, _like(r"/[^?#\s]*", "a path that starts with / and has no query, like /api/payment")]
+    path: Annotated[str, like(r"/[^?#\s]*", "a path that starts with / and has no query, like /api/payment")]
     upstream: Name
     strip_prefix: Switch = False
 
@@ -234,8 +281,10 @@ class Config(Section):
     """Everything one replica needs to know. Built by edges/config_file.py from YAML and the environment."""
 
     listen: Listen = Address(host="0.0.0.0", port=3000)  # noqa: S104 - a sidecar is reached from its pod
+    listen_tls: ListenTls | None = None
     admin: Admin = Admin()
     redis: Redis = Redis()
+    ledger: Ledger = Ledger()
     upstreams: Annotated[tuple[Upstream, ...], BeforeValidator(_named), Field(min_length=1)]
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
     summary: Summary = Summary()

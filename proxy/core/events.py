@@ -96,6 +96,26 @@ class StoreFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerTrimmed:
+    """The ledger had no room for so many unknown outcomes, the oldest, and forgot them."""
+
+    upstream: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedUp:
+    """A write that ended unknown was looked after: `result` is resolved, unknown, stopped, expired or no_room.
+
+    Only `resolved`, `stopped`, `expired` and `no_room` are the last word on it.
+    """
+
+    upstream: str
+    request_id: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnFailed:
     """A background loop met a bug and goes on with its next turn."""
 
@@ -112,5 +132,7 @@ Event = (
     | BreakerChanged
     | StoreChanged
     | StoreFailed
+    | LedgerTrimmed
+    | FollowedUp
     | TurnFailed
 )

@@ -105,7 +105,7 @@ class BudgetStatus:
 class UpstreamStatus:
     """One provider. `attempts` (by result), `payments` and `rejected` are the fleet's in the last `window_seconds`.
 
-    `in_flight` is this replica's.
+    `in_flight` is this replica's. `unknown_outcomes` are the ledger's, however old; null where there is no ledger.
     """
 
     url: str
@@ -118,6 +118,7 @@ class UpstreamStatus:
     budget: BudgetStatus
     in_flight: int
     max_concurrency: int
+    unknown_outcomes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ class UpstreamFacts:
     spent: Spent
     retries_left: float
     in_flight: int
+    unknown_outcomes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +253,7 @@ def _upstream(one: UpstreamFacts, facts: Facts) -> UpstreamStatus:
         budget=BudgetStatus(one.spent.requests, one.spent.retries, left, policy.window),
         in_flight=one.in_flight,
         max_concurrency=one.config.max_concurrency,
+        unknown_outcomes=one.unknown_outcomes,
     )
 
 

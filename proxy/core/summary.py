@@ -162,14 +162,20 @@ def _no_failures(one: UpstreamStatus, seen: Traffic) -> Iterator[str]:
 
 def _consequences(one: UpstreamStatus) -> Iterator[str]:
     """What it has meant for payments, most urgent first."""
-    unknown = one.payments.unknown
-    if unknown:
-        them = "it" if unknown == 1 else "them"
-        yield f"{_count(unknown, 'payment')} ended with an unknown outcome: look {them} up before paying again."
+    yield from _unknown(one)
     if one.rejected:
         yield f"{_were(one.rejected, 'call', 'rejected')} without being sent."
     if one.budget.left == 0 and one.budget.retries > 0:
         yield "The retry budget is used up: failed attempts are not repeated for now."
+
+
+def _unknown(one: UpstreamStatus) -> Iterator[str]:
+    """What the ledger still does not know; without one, what ended so in the window."""
+    unknown = one.payments.unknown if one.unknown_outcomes is None else one.unknown_outcomes
+    if unknown:
+        them, have = ("it", "has") if unknown == 1 else ("them", "have")
+        verb = "ended with" if one.unknown_outcomes is None else have
+        yield f"{_count(unknown, 'payment')} {verb} an unknown outcome: look {them} up before paying again."
 
 
 _WITHOUT_STORE = {

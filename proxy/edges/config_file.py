@@ -10,7 +10,7 @@ from proxy.core.config import Config
 from proxy.core.errors import ConfigError
 from proxy.core.profiles import Profile
 from proxy.edges.environment import lay_over
-from proxy.edges.problems import quote, validated
+from proxy.edges.problems import complaint, quote, validated
 from proxy.edges.yaml_file import Tree, parse, read
 
 DEFAULT_FILE = Path("config.yaml")
@@ -57,13 +57,28 @@ def builtin_profiles() -> list[str]:
 def load_profile(name_or_path: str, base: Path) -> Profile:
     """A built-in profile by name, else the file at a path ending in .yaml, relative to the folder `base`."""
     if name_or_path in builtin_profiles():
-        source = f"profile {name_or_path}"
-        text = (files("proxy") / "profiles" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-        return validated(Profile, parse(text, source), source)
+        return validated(Profile, _builtin(name_or_path), f"profile {name_or_path}")
     if name_or_path.endswith(".yaml"):
         path = base / name_or_path
-        return validated(Profile, read(path), str(path))
+        return validated(Profile, _extended(read(path), str(path)), str(path))
     known = ", ".join(builtin_profiles())
     raise ConfigError(
         [f"profile {quote(name_or_path)} is not known: expected one of {known}, or the path of a .yaml file"]
     )
+
+
+def _builtin(name: str) -> Tree:
+    text = (files("proxy") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+    return parse(text, f"profile {name}")
+
+
+def _extended(tree: Tree, source: str) -> Tree:
+    """The tree over the built-in profile that it `extends`, whole top-level keys; its name and source stay its own."""
+    parent = tree.get("extends")
+    if parent is None:
+        return tree
+    if parent not in builtin_profiles():
+        known = ", ".join(builtin_profiles())
+        raise ConfigError([complaint(f"{source}: extends", quote(parent), f"expected one of {known}")])
+    inherited = {key: value for key, value in _builtin(str(parent)).items() if key not in {"name", "source"}}
+    return inherited | {key: value for key, value in tree.items() if key != "extends"}

@@ -14,7 +14,7 @@ from proxy.edges.problems import MASK, Keys, Override, complaint, masked_url, qu
 from proxy.edges.redis_url import from_parts
 from proxy.edges.yaml_file import Tree
 
-SECRETS = frozenset({"REDIS_PASSWORD", "HOLDFAST_ADMIN_TOKEN"})
+SECRETS = frozenset({"REDIS_PASSWORD", "HOLDFAST_ADMIN_TOKEN", "HOLDFAST_LEDGER_SECRET"})
 REDIS_PARTS = ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD")
 DEFAULT_UPSTREAM = "provider"
 DEFAULT_ROUTE = "/api/payment"
@@ -183,4 +183,5 @@ VARIABLES: dict[str, Callable[[str, Tree], Edits]] = {
     ),
     "CIRCUIT_BREAKER_COOLDOWN_MS": _cooldown,
     "HOLDFAST_ADMIN_TOKEN": lambda text, _: [(("admin", "token"), text)],
+    "HOLDFAST_LEDGER_SECRET": lambda text, _: [(("ledger", "secret"), text)],
 }

@@ -16,6 +16,8 @@ from proxy.core.events import (
     BreakerChanged,
     CallRejected,
     Event,
+    FollowedUp,
+    LedgerTrimmed,
     PaymentFinished,
     RetryDenied,
     RetryScheduled,
@@ -40,6 +42,8 @@ class LogSink:
             BreakerChanged: self._breaker,
             StoreChanged: self._store,
             TurnFailed: self._turn,
+            FollowedUp: self._followed_up,
+            LedgerTrimmed: self._trimmed,
         }
         if logger.is_enabled_for(logging.DEBUG):  # else such an event costs one look-up
             self._lines |= {
@@ -99,6 +103,13 @@ class LogSink:
 
     def _turn(self, event: TurnFailed) -> None:
         self._log.error("turn.failed", loop=event.loop, cause=mask_library_text(event.cause))
+
+    def _followed_up(self, event: FollowedUp) -> None:
+        say = self._log.debug if event.result == "unknown" else self._log.info
+        say("outcome.followed_up", request_id=event.request_id, upstream=event.upstream, result=event.result)
+
+    def _trimmed(self, event: LedgerTrimmed) -> None:
+        self._log.error("ledger.trimmed", upstream=event.upstream, count=event.count)
 
     def _attempt(self, event: AttemptFinished) -> None:
         self._log.debug(

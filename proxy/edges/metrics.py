@@ -13,6 +13,8 @@ from proxy.core.events import (
     BreakerChanged,
     CallRejected,
     Event,
+    FollowedUp,
+    LedgerTrimmed,
     PaymentFinished,
     RetryDenied,
     RetryScheduled,
@@ -21,7 +23,7 @@ from proxy.core.events import (
 )
 from proxy.core.outcome import Row
 from proxy.core.retry import TABLE, Denied
-from proxy.edges.metrics_series import METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
+from proxy.edges.metrics_series import FOLLOWUPS, METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
 
 
 class Metrics:
@@ -37,13 +39,14 @@ class Metrics:
         version: str,
         snapshot_age: Callable[[str], float],
         in_flight: Callable[[str], float],
+        unknown: Callable[[str], float] = lambda _: 0,
         redis_up: bool = False,
     ) -> None:
-        """`snapshot_age` and `in_flight` are asked, by upstream, whenever somebody reads the metrics."""
+        """`snapshot_age`, `in_flight` and `unknown` are asked, by upstream, whenever somebody reads the metrics."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which section 9 does not have
         self._registry = registry
         self._series = Series(registry)
-        self._snapshot_age, self._in_flight = snapshot_age, in_flight
+        self._snapshot_age, self._in_flight, self._unknown = snapshot_age, in_flight, unknown
         self._requests: dict[tuple[str, str, str, int, str], Counter] = {}
         self._request_seconds: dict[tuple[str, str], Histogram] = {}
         self._attempts: dict[tuple[str, Row], Counter] = {}
@@ -63,6 +66,8 @@ class Metrics:
             CallRejected: self._rejected,
             BreakerChanged: self._breaker,
             StoreChanged: lambda e: self._series.redis_up.set(e.up),
+            LedgerTrimmed: lambda e: self._series.trimmed.labels(e.upstream).inc(e.count),
+            FollowedUp: lambda e: self._series.followups.labels(e.upstream, e.result).inc(),
             StoreFailed: lambda e: self._series.redis_errors.labels(e.operation).inc(),
         }
 
@@ -97,6 +102,7 @@ class Metrics:
         """End the gauges: there is nobody left to ask, and a state nobody updates would be a lie. Counters stay."""
         self._series.snapshot_age.remove(upstream)
         self._series.in_flight.remove(upstream)
+        self._series.unknown.remove(upstream)
         for state in STATES:
             self._series.breaker_state.remove(upstream, state)
         self._states.discard(upstream)
@@ -105,6 +111,10 @@ class Metrics:
         series = self._series
         series.snapshot_age.labels(upstream).set_function(lambda: self._snapshot_age(upstream))
         series.in_flight.labels(upstream).set_function(lambda: self._in_flight(upstream))
+        series.unknown.labels(upstream).set_function(lambda: self._unknown(upstream))
+        series.trimmed.labels(upstream)
+        for result in FOLLOWUPS:
+            series.followups.labels(upstream, result)
         for rejections in (series.breaker_rejections, series.shadow_rejections, series.concurrency_rejections):
             rejections.labels(upstream)
         for row, rule in TABLE.items():

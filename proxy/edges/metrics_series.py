@@ -8,6 +8,7 @@ from proxy.core.model import Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a provider in the same rack to the longest deadline a payment is usually given."""
+FOLLOWUPS = ("resolved", "unknown", "stopped", "expired", "no_room")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 STATES = ("closed", "open", "half_open", "forced_open", "forced_closed")
 MOVES = (("closed", "open"), ("open", "half_open"), ("half_open", "open"), ("half_open", "closed"))
@@ -20,7 +21,10 @@ USUAL_ANSWERS = (
     (504, Outcome.UNKNOWN),
 )
 """Answers to a POST whose series exist before the first of them, so that rate() sees the first one."""
-STORE_OPERATIONS = ("read", "report", "install", "lease", "settle_probe", "sync", "history", "goodbye")
+STORE_OPERATIONS = (
+    *("read", "report", "install", "lease", "settle_probe", "sync", "history", "goodbye"),
+    *("claim", "settle", "renew", "entries", "count"),
+)
 """The operations of proxy/ports.py, as StoreUnavailable names them."""
 
 
@@ -54,6 +58,13 @@ class Series:
             "breaker_snapshot_age_seconds", "Age of the breaker state this replica decides on.", "upstream"
         )
         self.in_flight = self._gauge("inflight_requests", "Payments under way in this replica.", "upstream")
+        self.unknown = self._gauge("unknown_outcomes", "Writes in the ledger whose outcome is unknown.", "upstream")
+        self.trimmed = self._counter(
+            "unknown_outcomes_trimmed", "Unknown outcomes the ledger forgot for lack of room.", "upstream"
+        )
+        self.followups = self._counter(
+            "followups", "Resends of writes that ended unknown, and what came of them.", "upstream result"
+        )
         self.redis_up = self._gauge("redis_up", "1 while the shared store answers; 0 also if none is configured.", "")
         self.redis_errors = self._counter("redis_errors", "Failed store operations.", "operation")
         self.build_info = self._gauge("build_info", "1, with the version that runs.", "version")

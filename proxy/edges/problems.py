@@ -25,7 +25,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MASK = "***"
 _SHOWN_LENGTH = 60
-_SECRET = {("admin",), ("admin", "token")}
+_SECRET = {("admin",), ("admin", "token"), ("ledger",), ("ledger", "secret")}
 _REDIS_URL = ("redis", "url")
 
 _EXPECTED = {

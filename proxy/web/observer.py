@@ -67,6 +67,7 @@ async def _upstream(forwarder: Forwarder, runtime: Runtime, window: float) -> Up
         spent=forwarder.budget.fleet,
         retries_left=forwarder.budget.left,
         in_flight=forwarder.gate.in_flight,
+        unknown_outcomes=runtime.unknown(forwarder.upstream.name),
     )
 
 

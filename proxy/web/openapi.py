@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxy.core.config import Route
+from proxy.web.openapi_outcomes import outcome_paths
 from proxy.web.openapi_payments import payment_paths
 from proxy.web.openapi_schemas import media, ref, schemas
 
@@ -24,6 +25,7 @@ _TAGS = [
     {"name": "payments", "description": "The data plane: forwarded to the payment provider."},
     {"name": "status", "description": "What this replica and its fleet know."},
     {"name": "breakers", "description": "Overrides by hand, for the whole fleet. They need the admin token."},
+    {"name": "outcomes", "description": "The ledger, for reconciling."},
     {"name": "health", "description": "For orchestrators and load balancers."},
     {"name": "documentation", "description": "This document."},
 ]
@@ -42,7 +44,7 @@ def document(version: str, routes: Iterable[Route]) -> JsonObject:
         },
         "servers": [{"url": "/"}],
         "tags": _TAGS,
-        "paths": {**payment_paths(routes), **_status(), **_breakers(), **_health(), **_documentation()},
+        "paths": {**payment_paths(routes), **_control_plane()},
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
@@ -50,6 +52,10 @@ def document(version: str, routes: Iterable[Route]) -> JsonObject:
             },
         },
     }
+
+
+def _control_plane() -> JsonObject:
+    return {**_status(), **_breakers(), **outcome_paths(), **_health(), **_documentation()}
 
 
 def _get(name: str, tag: str, summary: str, responses: JsonObject) -> JsonObject:

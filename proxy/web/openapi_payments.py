@@ -10,6 +10,9 @@ from proxy.core.model import Outcome
 from proxy.web.openapi_schemas import media, ref
 
 _ANY: dict[str, Any] = {"*/*": {"schema": {}}}
+_IN_ITS_LANGUAGE: dict[str, Any] = {
+    "*/*": {"schema": {"description": "The same in the provider's own error format, where its profile has one."}}
+}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds until it may be worth trying.", "schema": {"type": "integer"}}}
 
 
@@ -57,7 +60,7 @@ def _ours(description: str, headers: dict[str, Any] | None = None) -> dict[str, 
     return {
         "description": description,
         "headers": {**_fields(), "Proxy-Status": status, **(headers or {})},
-        "content": media("application/problem+json", ref("PaymentProblem")),
+        "content": {**media("application/problem+json", ref("PaymentProblem")), **_IN_ITS_LANGUAGE},
     }
 
 

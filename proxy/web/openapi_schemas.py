@@ -12,6 +12,7 @@ from proxy.core.model import Outcome
 from proxy.core.overview import Overview
 from proxy.core.status import Status
 from proxy.web.breakers import OverrideOrder
+from proxy.web.outcomes import OutcomesReply
 from proxy.web.replies import Problem
 from proxy.web.reports import Alive, Readiness, SummaryReply
 
@@ -32,7 +33,7 @@ class PaymentProblem:
     request_id: str
 
 
-_ANSWERS: tuple[Any, ...] = (Status, SummaryReply, Overview, Alive, Readiness, Problem, PaymentProblem)
+_ANSWERS: tuple[Any, ...] = (Status, SummaryReply, Overview, OutcomesReply, Alive, Readiness, Problem, PaymentProblem)
 
 
 @cache

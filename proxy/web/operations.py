@@ -17,6 +17,7 @@ from proxy.runtime import Replica, Runtime
 from proxy.web.breakers import Breakers
 from proxy.web.docs import Docs
 from proxy.web.observer import Observer
+from proxy.web.outcomes import Outcomes
 from proxy.web.replies import NO_STORE, json_or_text, json_reply, with_405
 from proxy.web.reports import Alive, Readiness, SummaryReply
 
@@ -45,6 +46,7 @@ class Operations:
         self._metrics = metrics
         self._totals = totals
         self._breakers = Breakers(self._observer)
+        self._outcomes = Outcomes(self._observer)
         self._docs = Docs(self._observer)
 
     def routes(self) -> list[web.RouteDef]:
@@ -57,7 +59,7 @@ class Operations:
             web.get("/healthz", self.alive),
             web.get("/readyz", self.ready),
         ]
-        return with_405([*own, *self._breakers.routes(), *self._docs.routes()])
+        return with_405([*own, *self._breakers.routes(), *self._outcomes.routes(), *self._docs.routes()])
 
     async def status(self, _request: web.Request) -> web.Response:
         """GET /api/status."""

@@ -14,6 +14,7 @@ from proxy.core.errors import RequestRefused
 from proxy.core.events import PaymentFinished
 from proxy.core.headers import Hop, to_provider
 from proxy.core.model import Answer, Kind, Outcome, Payment
+from proxy.core.profiles import Profile
 from proxy.core.routes import Match
 from proxy.forward import Caller, Forwarder
 from proxy.ports import Clock, EventSink
@@ -60,7 +61,7 @@ class Payments:
         try:
             answer = await self._forward(inbound, match, runtime.forwarders[match.route.upstream])
         except RequestRefused as refusal:
-            return self._refuse(inbound, match, refusal)
+            return self._refuse(inbound, match, refusal, runtime.forwarders[match.route.upstream].profile)
         return AnswerResponse(answer, inbound.request_id)
 
     async def _forward(self, inbound: Inbound, match: Match, forwarder: Forwarder) -> Answer:
@@ -101,9 +102,11 @@ class Payments:
             request_id=inbound.request_id.encode(),
         )
 
-    def _refuse(self, inbound: Inbound, match: Match | None, refusal: RequestRefused) -> AnswerResponse:
+    def _refuse(
+        self, inbound: Inbound, match: Match | None, refusal: RequestRefused, profile: Profile | None = None
+    ) -> AnswerResponse:
         attempts = 0 if refusal.outcome is Outcome.NOT_SENT else 1  # what broke off on its way had its one attempt
-        told = Told(inbound.request_id, attempts, refusal.outcome)
+        told = Told(inbound.request_id, attempts, refusal.outcome, profile=profile)
         answer = problem(refusal.status, refusal.error, refusal.detail, told)
         self._events.publish(
             PaymentFinished(

@@ -60,7 +60,11 @@ class PaymentProtocol(web.RequestHandler):
         """Keep the write side open for a client that is done sending but still waits (RFC 9112 section 9.6).
 
         aiohttp would drop the request. One that is not whole is answered 400; without one there is nothing to wait for.
+        Under TLS the event loop ends the connection whatever is returned, so the write goes on and only its outcome
+        is recorded, as for any client that has gone.
         """
+        if self.transport is not None and self.transport.get_extra_info("sslcontext") is not None:
+            return False
         if self._waiter is not None and not self._waiter.done() and not self._messages:
             return False
         self._break_off("the client closed within the body")

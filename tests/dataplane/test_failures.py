@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -141,3 +142,11 @@ async def test_a_refusal_in_the_middle_of_an_upload_leaves_the_connection_usable
         for _ in range(2):
             await client.send(POST[:-2] + b"Content-Length: 200000\r\n\r\n" + body)
             assert told(await client.reply()) == (502, "not_sent", "connection_refused", 1)
+
+
+async def test_a_refusal_before_the_corridor_speaks_the_providers_language_too() -> None:
+    async with proxied(OK, profile="stripe", max_body=4, retry_body=4) as rig:
+        reply = await rig.ask(POST.replace(b"X-R", b"Content-Length: 9\r\nX-R"))
+        assert (reply.status, reply.one("X-Payment-Outcome"), reply.one("Request-Id")) == (413, b"not_sent", b"r")
+        assert json.loads(reply.body)["error"]["type"] == "api_error"
+        assert rig.provider.arrived == []

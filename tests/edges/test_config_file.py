@@ -107,8 +107,32 @@ def test_the_admin_token_comes_from_the_environment(write: Write) -> None:
     assert token.get_secret_value() == SECRET
 
 
+def test_the_ledger_is_on_where_there_is_a_secret(write: Write) -> None:
+    assert not loaded(write(ONE)).ledger.on
+    ledger = loaded(write(ONE), HOLDFAST_LEDGER_SECRET="x" * 16).ledger
+    assert ledger.on
+    assert "x" * 16 not in repr(ledger)
+    assert not loaded(write(ONE + "ledger: {enabled: false}"), HOLDFAST_LEDGER_SECRET="x" * 16).ledger.on
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "says"),
+    [
+        ("ledger: {enabled: true}", {}, "HOLDFAST_LEDGER_SECRET"),
+        ("ledger: {enabled: auto}", {"HOLDFAST_LEDGER_SECRET": "short"}, "environment HOLDFAST_LEDGER_SECRET"),
+        ("ledger: {secret: my-short-one}", {}, "ledger.secret"),
+    ],
+)
+def test_a_ledger_without_a_good_secret_is_refused(write: Write, text: str, environ: dict[str, str], says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(write(ONE + text), **environ)
+    (problem,) = refused.value.problems
+    assert says in problem
+    assert "short" not in problem
+
+
 def test_every_variable_of_the_table_is_tried_here() -> None:
-    tried = {row[0] for row in ENVIRONMENT} | {"HOLDFAST_ADMIN_TOKEN"}
+    tried = {row[0] for row in ENVIRONMENT} | {"HOLDFAST_ADMIN_TOKEN", "HOLDFAST_LEDGER_SECRET"}
     assert tried == set(VARIABLES) | set(REDIS_PARTS)
 
 

@@ -48,7 +48,7 @@ async def ask(client: TestClient[Any, Any], method: str, path: str, **options: A
         assert response.content_type == "application/problem+json"
         check({"$ref": "#/components/schemas/Problem"}, document_405 := await response.json(content_type=None))
         return response, document_405
-    described = DOCUMENT["paths"][template(path)][method.lower()]["responses"][str(response.status)]
+    described = DOCUMENT["paths"][template(path.partition("?")[0])][method.lower()]["responses"][str(response.status)]
     assert response.content_type in described["content"], (response.content_type, described)
     if "json" not in response.content_type:
         return response, None

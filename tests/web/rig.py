@@ -7,21 +7,24 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from proxy.bookkeeper import Bookkeeper
 from proxy.core.breaker import Record
 from proxy.core.budget import Budget
 from proxy.core.config import Config, Upstream
 from proxy.core.errors import StoreUnavailable
 from proxy.core.events import Event
+from proxy.core.ledger import Entry
 from proxy.core.model import Answer, Certainty, Headers, Payment, Response, Result, TransportFailure, WireError
 from proxy.core.profiles import Profile
 from proxy.core.routes import RouteTable
 from proxy.core.totals import Totals
+from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.memory_store import MemoryBreakerStore, MemoryJournal
 from proxy.failover import FailoverStore
 from proxy.fleet import Chronicle, Fleet
 from proxy.forward import Caller, Forwarder
 from proxy.gate import Gate
-from proxy.ports import EventSink, Shared, Tally
+from proxy.ports import EventSink, Shared, Tally, Tracked
 from proxy.runtime import Replica, Runtime
 from proxy.web.operations import Operations
 
@@ -104,6 +107,24 @@ class SharedStore(MemoryBreakerStore):
             raise StoreUnavailable(operation, "it is away")
 
 
+class AwayLedger(MemoryLedger):
+    """Entries that can go away."""
+
+    away = False
+
+    async def count(self, upstream: str) -> Tracked:
+        self._check()
+        return await super().count(upstream)
+
+    async def entry(self, upstream: str, id_: str) -> Entry | None:
+        self._check()
+        return await super().entry(upstream, id_)
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("entries", "it is away")
+
+
 class FakeMetrics:
     """Renders the Accept field it was given."""
 
@@ -130,6 +151,7 @@ class Rig:
     token: str | None = TOKEN
     mode: str = "enforce"
     draining: bool = False
+    with_ledger: bool = False
 
     def _journal(self, upstream: Upstream) -> MemoryJournal:
         journal = MemoryJournal(self.name, self.clock.now)
@@ -145,6 +167,7 @@ class Rig:
         events = _Fan(self.totals, chronicle)
         failover = self._failover(events)
         local = MemoryBreakerStore(self.clock.wall)
+        self.ledger = self._ledger(events)
         self.gate = Gate(
             upstream, failover or local, replica=self.name, clock=self.clock, draw=lambda: 0.0, events=events
         )
@@ -158,6 +181,7 @@ class Rig:
             draw=lambda: 0.0,
             new_key=lambda: "key",
             events=events,
+            ledger=self.ledger,
         )
         self.fleet = Fleet(
             {upstream.name: self.gate},
@@ -170,7 +194,8 @@ class Rig:
             events=events,
             poll_seconds=1.0,
         )
-        self.runtime = Runtime(config, RouteTable(config.routes), {upstream.name: self.forwarder}, self.fleet)
+        routes = RouteTable(config.routes)
+        self.runtime = Runtime(config, routes, {upstream.name: self.forwarder}, self.fleet, self.ledger)
         self.operations = Operations(
             lambda: self.runtime,
             Replica(self.name, "9.8.7", STARTED),
@@ -191,6 +216,8 @@ class Rig:
         answer = await self.forwarder.forward(PAYMENT, Caller(self.clock.now(), lambda: False))
         await self.gate.drain()
         await self.fleet.beat()
+        if self.ledger is not None:
+            await self.ledger.drain(0)
         return answer
 
     def _config(self) -> Config:
@@ -200,6 +227,22 @@ class Rig:
                 "routes": [{"path": "/api/payment", "upstream": "mock"}],
                 "admin": {"token": self.token},
             }
+        )
+
+    def _ledger(self, events: EventSink) -> Bookkeeper | None:
+        if not self.with_ledger:
+            return None
+        self.entries = AwayLedger(self.clock.wall, retention_seconds=3600, most_unknown=10)
+        unique = iter(map(str, range(1000)))
+        return Bookkeeper(
+            self.entries,
+            b"secret",
+            lease_seconds=5,
+            replica=self.name,
+            clock=self.clock,
+            unique=lambda: next(unique),
+            events=events,
+            up=lambda: True,
         )
 
     def _failover(self, events: EventSink) -> FailoverStore | None:

@@ -1,0 +1,251 @@
+"""The ledger as the corridor sees it: a claim is one round trip, everything else happens in the background.
+
+A store that is away costs one payment its timeout, and the others nothing until the next try. What became of their
+calls is kept here until it is back; what it never learns, it finds out by the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import count
+from operator import attrgetter
+
+from proxy.core.errors import StoreUnavailable
+from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
+from proxy.core.fingerprint import describe
+from proxy.core.idempotency import Keyed
+from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, doubtful
+from proxy.core.model import Kind
+from proxy.ports import Claimed, Clock, EventSink, LedgerStore, Tracked
+
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.01, 0.2
+"""How long a call waits before it looks again whether the one before it has ended."""
+REST_SECONDS = 1.0
+"""After a failure the store is left alone for so long, so that a frozen one does not cost every payment its timeout."""
+GATHER_SECONDS = 0.002
+"""Settlements are gathered for a moment: one command for many, and none beside the answer it could hold up."""
+MOST_AT_ONCE = 200
+MOST_WAITING = 10_000
+
+
+class NullLedger:
+    """Where there is no ledger: every call is granted and forgotten."""
+
+    async def claim(
+        self,
+        upstream: str,  # noqa: ARG002
+        keyed: Keyed,  # noqa: ARG002
+        *,
+        references: Sequence[str],  # noqa: ARG002
+        patience: Callable[[], float],  # noqa: ARG002
+    ) -> Claim | None:
+        return UNTRACKED
+
+    def settle(self, told: Settlement) -> None:
+        """Nobody asks."""
+
+
+class Bookkeeper:
+    """A Ledger over a LedgerStore. `up` says whether the shared store is known to answer."""
+
+    def __init__(
+        self,
+        store: LedgerStore,
+        secret: bytes,
+        *,
+        lease_seconds: float,
+        replica: str,
+        clock: Clock,
+        unique: Callable[[], str],
+        events: EventSink,
+        up: Callable[[], bool],
+    ) -> None:
+        self.store = store
+        self._secret = secret
+        self._lease = lease_seconds
+        self._replica = replica
+        self._clock = clock
+        self._unique = unique
+        self._events = events
+        self._up = up
+        self._calls = count(1)
+        self._held: dict[str, tuple[Write, float]] = {}
+        self._waiting: dict[str, deque[Settlement]] = {}
+        self._unknown: dict[str, int] = {}
+        self._resting_until = 0.0
+        self._wake = asyncio.Event()
+
+    def know(self, upstreams: Iterable[str]) -> None:
+        """Keep count of these upstreams' unknown outcomes from now on."""
+        self._unknown = {name: self._unknown.get(name, 0) for name in upstreams}
+
+    def unknown(self, upstream: str) -> int:
+        """How many outcomes of an upstream are unknown, as last heard."""
+        return self._unknown.get(upstream, 0)
+
+    async def claim(
+        self,
+        upstream: str,
+        keyed: Keyed,
+        *,
+        references: Sequence[str],
+        patience: Callable[[], float],
+    ) -> Claim | None:
+        if keyed.kind is Kind.READ:
+            return UNTRACKED
+        write = describe(self._secret, upstream, keyed, references=references, unique=self._unique())
+        owner = f"{self._replica}/{next(self._calls)}"
+        if not self._reachable():
+            return Claim(write, owner, degraded=True)
+        self._held[owner] = (write, self._clock.now())
+        try:
+            return await self._take(write, owner, patience)
+        except StoreUnavailable as trouble:  # it may have heard us all the same, so the call stays held until settled
+            self._rest(trouble)
+            return Claim(write, owner, degraded=True)
+        except BaseException:
+            self.settle(Settlement(write, owner, State.NOT_SENT, settles=False, attempts=0))
+            raise
+
+    def settle(self, told: Settlement) -> None:
+        held = self._held.pop(told.owner, None)
+        if held is None and told.state is State.NOT_SENT:  # the store has never heard of this call
+            return
+        waiting = self._waiting.setdefault(told.write.upstream, deque())
+        if len(waiting) >= MOST_WAITING:
+            _make_room(waiting)
+        waiting.append(told)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write down, renew and count until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._forever(self._write_down))
+            tasks.create_task(self._forever(self._look_after))
+
+    async def drain(self, seconds: float) -> int:
+        """Write down what waits, trying again for so long; how many could not be."""
+        deadline = self._clock.now() + seconds
+        while not await self._flush() and self._clock.now() < deadline:
+            await self._clock.sleep(FIRST_LOOK_SECONDS)
+        return sum(map(len, self._waiting.values()))
+
+    async def count(self, upstream: str) -> int:
+        """How many outcomes of an upstream are unknown now. StoreUnavailable if the store cannot answer."""
+        self._learn(upstream, await self.store.count(upstream))
+        return self.unknown(upstream)
+
+    async def entries(self, upstreams: Iterable[str], state: State | None, limit: int) -> list[Entry]:
+        """Entries of several upstreams, in the store's order. StoreUnavailable if it cannot answer."""
+        lists = await asyncio.gather(*(self.store.entries(name, state, limit) for name in upstreams))
+        newest_first = state not in {State.UNKNOWN, State.IN_FLIGHT}
+        return sorted((one for some in lists for one in some), key=attrgetter("changed"), reverse=newest_first)[:limit]
+
+    async def entry(self, upstreams: Iterable[str], id_: str) -> Entry | None:
+        """One entry, whichever upstream's it is. StoreUnavailable if the store cannot answer."""
+        found = await asyncio.gather(*(self.store.entry(name, id_) for name in upstreams))
+        return next((entry for entry in found if entry is not None), None)
+
+    def _reachable(self) -> bool:
+        return self._up() and self._clock.now() >= self._resting_until
+
+    def _rest(self, trouble: StoreUnavailable) -> None:
+        self._events.publish(StoreFailed(trouble.operation))
+        self._resting_until = self._clock.now() + REST_SECONDS
+
+    async def _take(self, write: Write, owner: str, patience: Callable[[], float]) -> Claim | None:
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            answer = await self.store.claim(write, owner, self._lease)
+            self._learn(write.upstream, answer.tracked)
+            if not answer.held:
+                self._held[owner] = (write, self._clock.now())
+                return _granted(write, owner, answer)
+            if patience() <= pause:
+                del self._held[owner]
+                return None
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+
+    def _learn(self, upstream: str, tracked: Tracked) -> None:
+        self._unknown[upstream] = tracked.unknown
+        if tracked.trimmed:
+            self._events.publish(LedgerTrimmed(upstream, tracked.trimmed))
+
+    async def _write_down(self) -> None:
+        await self._wake.wait()
+        await self._clock.sleep(GATHER_SECONDS)
+        self._wake.clear()
+        if not await self._flush():
+            await self._clock.sleep(REST_SECONDS)
+            self._wake.set()
+
+    async def _flush(self) -> bool:
+        """Tell the store what waits; False if it cannot be told now."""
+        for upstream, waiting in list(self._waiting.items()):
+            while waiting:
+                batch = [waiting.popleft() for _ in range(min(len(waiting), MOST_AT_ONCE))]
+                try:
+                    self._learn(upstream, await self.store.settle(upstream, batch))
+                except BaseException as trouble:
+                    waiting.extendleft(reversed(batch))
+                    if not isinstance(trouble, StoreUnavailable):
+                        raise
+                    self._rest(trouble)
+                    return False
+        return True
+
+    async def _look_after(self) -> None:
+        """Renew the leases of long calls, and count; counting also finds what the dead have left."""
+        await self._clock.sleep(min(REST_SECONDS, self._lease / 3))
+        if not self._reachable():
+            return
+        try:
+            for upstream in list(self._unknown):
+                await self._renew(upstream)
+                await self.count(upstream)
+        except StoreUnavailable as trouble:
+            self._rest(trouble)
+
+    async def _renew(self, upstream: str) -> None:
+        now = self._clock.now()
+        due = {o: w for o, (w, at) in self._held.items() if w.upstream == upstream and at + self._lease / 3 <= now}
+        if due:
+            await self.store.renew(upstream, {write.id: owner for owner, write in due.items()}, self._lease)
+            self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
+
+    async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():
+            try:
+                await turn()
+            except Exception as bug:  # noqa: BLE001
+                self._events.publish(TurnFailed(getattr(turn, "__name__", repr(turn)), repr(bug)))
+                await self._clock.sleep(REST_SECONDS)
+
+
+def _granted(write: Write, owner: str, answer: Claimed) -> Claim:
+    prior = answer.prior
+    if prior is None or prior.state is State.NOT_SENT:
+        return Claim(write, owner)
+    state = State.UNKNOWN if prior.state is State.IN_FLIGHT else prior.state  # its owner's lease ran out
+    return Claim(
+        write,
+        owner,
+        doubt=doubtful(state, prior.status),
+        final=state is State.FINAL,
+        same_body=prior.write.body == write.body,
+        age=max(0.0, answer.now - prior.since),
+    )
+
+
+def _make_room(waiting: deque[Settlement]) -> None:
+    """Forget the oldest that is not UNKNOWN: of those the lease says no worse than that they are unknown."""
+    for place, told in enumerate(waiting):
+        if told.state is not State.UNKNOWN:
+            del waiting[place]
+            return
+    waiting.popleft()

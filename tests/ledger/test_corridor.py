@@ -1,0 +1,468 @@
+"""One payment's way with a ledger: what is claimed, who waits, what is said, what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from proxy.bookkeeper import Bookkeeper
+from proxy.core.config import Followup as Limits
+from proxy.core.errors import StoreUnavailable
+from proxy.core.events import FollowedUp, TurnFailed
+from proxy.core.ledger import Entry, Settlement, State, Write
+from proxy.core.model import Outcome, Payment
+from proxy.edges.memory_ledger import MemoryLedger
+from proxy.followup import Case, Followup
+from proxy.ports import Claimed, Tracked
+from proxy.resend import resend
+from tests.fakes import (
+    HANG,
+    KEYED,
+    READ,
+    REFUSED,
+    RESET,
+    TIMEOUT,
+    UNKEYED,
+    Corridor,
+    FakeClock,
+    RecordingSink,
+    Step,
+    payment,
+    response,
+    settled,
+    upstream,
+)
+
+ONCE = upstream(retry={"max_retries": 0})
+SECRET = b"the fleet's own secret"
+
+
+class Entries(MemoryLedger):
+    """A ledger store that counts round trips, and can be away, or silent after having done what it was asked."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock.wall, retention_seconds=3600, most_unknown=100)
+        self.trips: list[str] = []
+        self.mode = "up"
+
+    async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
+        self._come("claim")
+        answer = await super().claim(write, owner, lease_seconds)
+        self._leave("claim")
+        return answer
+
+    async def settle(self, upstream: str, told: Sequence[Settlement]) -> Tracked:
+        self._come("settle")
+        answer = await super().settle(upstream, told)
+        self._leave("settle")
+        return answer
+
+    async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
+        self._come("renew")
+        await super().renew(upstream, held, lease_seconds)
+
+    def _come(self, operation: str) -> None:
+        self.trips.append(operation)
+        if self.mode == "away":
+            raise StoreUnavailable(operation, "away")
+
+    def _leave(self, operation: str) -> None:
+        if self.mode == "silent":
+            raise StoreUnavailable(operation, "silent")
+
+    async def all(self) -> list[Entry]:
+        return list(await self.entries("mock", None, 100))
+
+    async def states(self) -> list[State]:
+        return [entry.state for entry in await self.all()]
+
+
+def book(entries: Entries, clock: FakeClock, replica: str = "r1") -> Bookkeeper:
+    unique = iter(map(str, range(1000)))
+    return Bookkeeper(
+        entries,
+        SECRET,
+        lease_seconds=5,
+        replica=replica,
+        clock=clock,
+        unique=lambda: f"{replica}-{next(unique)}",
+        events=RecordingSink(),
+        up=lambda: True,
+    )
+
+
+class Bench:
+    """Corridors on one ledger, each with a script of its own."""
+
+    def __init__(self, *, auto: bool = True) -> None:
+        self.clock = FakeClock(auto=auto)
+        self.entries = Entries(self.clock)
+        self.books: list[Bookkeeper] = []
+
+    def corridor(self, *script: object, config: object = ONCE, followup: Followup | None = None) -> Corridor:
+        keeper = book(self.entries, self.clock, f"r{len(self.books) + 1}")
+        self.books.append(keeper)
+        return Corridor(*script, config=config, clock=self.clock, ledger=keeper, followup=followup)  # type: ignore[arg-type]
+
+    async def written(self) -> None:
+        for keeper in self.books:
+            await keeper.drain(0)
+
+
+@pytest.mark.parametrize(
+    ("one", "result", "state"),
+    [
+        (KEYED, response(201), State.FINAL),
+        (KEYED, response(402), State.FINAL),
+        (KEYED, RESET, State.UNKNOWN),
+        (KEYED, response(500), State.UNKNOWN),
+        (KEYED, REFUSED, State.NOT_SENT),
+        (UNKEYED, response(201), State.FINAL),
+        (UNKEYED, TIMEOUT, State.UNKNOWN),
+    ],
+)
+async def test_a_write_is_claimed_in_one_round_trip_and_settled_afterwards(
+    one: Payment, result: object, state: State
+) -> None:
+    bench = Bench()
+    await bench.corridor(result).pay(one)
+    assert bench.entries.trips == ["claim"]
+    assert await bench.entries.states() == [State.IN_FLIGHT]
+    await bench.written()
+    assert await bench.entries.states() == [state]
+    assert bench.entries.trips == ["claim", "settle"]
+
+
+async def test_a_read_is_none_of_the_ledger_s() -> None:
+    bench = Bench()
+    await bench.corridor(response(200)).pay(READ)
+    await bench.written()
+    assert bench.entries.trips == []
+
+
+async def test_what_is_kept_names_the_payment_and_no_secret() -> None:
+    bench = Bench()
+    body = b'{"reference": "order-7", "card": "4242424242424242"}'
+    headers = ((b"Idempotency-Key", b"my-raw-key"), (b"Authorization", b"Bearer sk_live"))
+    await bench.corridor(response(201, (b"Request-Id", b"p-1"))).pay(payment("POST", *headers, body=body))
+    await bench.written()
+    (entry,) = await bench.entries.all()
+    assert (entry.write.reference, entry.write.request_id, entry.provider_request_id) == ("order-7", "req-1", "p-1")
+    text = repr(entry)
+    assert [secret for secret in ("my-raw-key", "sk_live", "4242", "a=%2F") if secret in text] == []
+
+
+async def test_the_same_key_waits_for_the_call_before_it() -> None:
+    bench = Bench(auto=False)
+    first, second = bench.corridor(HANG), bench.corridor(response(201))
+    one = asyncio.create_task(first.pay())
+    await first.transport.started.wait()
+    two = asyncio.create_task(second.pay())
+    for _ in range(5):
+        await settled()
+        bench.clock.advance(0.2)
+    assert not second.transport.started.is_set()
+    first.transport.give_up()
+    assert (await one).outcome is Outcome.UNKNOWN
+    await bench.written()
+    await settled()
+    bench.clock.advance(0.2)
+    answer = await two
+    assert (answer.status, answer.outcome, answer.attempts) == (201, Outcome.FINAL, 1)
+    await bench.written()
+    assert await bench.entries.states() == [State.FINAL]
+
+
+async def test_a_call_before_it_that_takes_too_long_is_answered_409_and_nothing_is_invented() -> None:
+    bench = Bench()
+    await bench.entries.claim((await _write(bench)), "r9/1", 1000)
+    second = bench.corridor(config=upstream(timeouts={"attempt": "2s", "total": "4s"}))
+    answer = await second.pay()
+    assert (answer.status, answer.outcome, answer.attempts) == (409, Outcome.UNKNOWN, 0)
+    assert bench.clock.now() - 1000 == pytest.approx(3.0, abs=0.25)
+    await bench.written()
+    assert await bench.entries.states() == [State.IN_FLIGHT]
+
+
+async def _write(bench: Bench) -> Write:
+    """What KEYED is to the ledger."""
+    corridor = bench.corridor(REFUSED)
+    await corridor.pay()
+    await bench.written()
+    (entry,) = await bench.entries.all()
+    return entry.write
+
+
+async def test_a_dead_owner_s_payment_is_taken_over_when_its_lease_is_over() -> None:
+    bench = Bench()
+    await bench.entries.claim(await _write(bench), "dead/1", 1.0)
+    answer = await bench.corridor(response(201)).pay()
+    assert (answer.status, answer.outcome) == (201, Outcome.FINAL)
+    await bench.written()
+    assert await bench.entries.states() == [State.FINAL]
+
+
+async def unknown_before() -> Bench:
+    bench = Bench()
+    await bench.corridor(RESET).pay()
+    await bench.written()
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "outcome", "state"),
+    [
+        (response(201), 201, Outcome.FINAL, State.FINAL),
+        (response(402), 402, Outcome.FINAL, State.FINAL),
+        (response(429), 429, Outcome.UNKNOWN, State.UNKNOWN),
+        (response(401), 401, Outcome.UNKNOWN, State.UNKNOWN),
+        (REFUSED, 504, Outcome.UNKNOWN, State.UNKNOWN),
+    ],
+)
+async def test_what_is_unknown_stays_so_until_the_provider_settles_it(
+    result: object, status: int, outcome: Outcome, state: State
+) -> None:
+    bench = await unknown_before()
+    answer = await bench.corridor(result).pay()
+    assert (answer.status, answer.outcome) == (status, outcome)
+    await bench.written()
+    assert await bench.entries.states() == [state]
+
+
+async def test_a_deadline_that_is_over_says_nothing_of_an_earlier_call() -> None:
+    bench = await unknown_before()
+    answer = await bench.corridor().pay(started=bench.clock.now() - 60)
+    assert (answer.status, answer.outcome, answer.attempts) == (504, Outcome.UNKNOWN, 0)
+
+
+async def test_a_key_refused_for_another_body_says_nothing_of_the_payment_whose_key_it_is() -> None:
+    bench = await unknown_before()
+    other = payment("POST", *KEYED.headers, body=b'{"a":2}')
+    answer = await bench.corridor(response(422)).pay(other)
+    assert (answer.status, answer.outcome) == (422, Outcome.FINAL)
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_key_older_than_the_provider_keeps_it_is_sent_once_only() -> None:
+    bench = await unknown_before()
+    bench.clock.advance(2 * 3600)
+    answer = await bench.corridor(RESET, config=upstream()).pay()
+    assert (answer.attempts, answer.outcome) == (1, Outcome.UNKNOWN)
+
+
+@pytest.mark.parametrize("mode", ["away", "silent"])
+async def test_without_the_store_payments_flow_and_say_so(mode: str) -> None:
+    bench = Bench()
+    bench.entries.mode = mode
+    corridor = bench.corridor(response(201), response(201), RESET, response(201), config=upstream())
+    first = await corridor.pay()
+    assert (first.status, first.degraded) == (201, "ledger")
+    assert (await corridor.pay()).status == 201
+    assert bench.entries.trips == ["claim"], "after a failure it is left alone for a while"
+    retried = await corridor.pay(payment("POST", (b"Idempotency-Key", b"k-2")))
+    assert (retried.status, retried.attempts) == (201, 2), "the client's own key is good for a retry"
+    bench.entries.mode = "up"
+    await bench.written()
+    assert await bench.entries.states() == [State.FINAL, State.FINAL]
+
+
+async def test_without_the_store_a_key_of_ours_is_not_worth_a_retry() -> None:
+    bench = Bench()
+    bench.entries.mode = "away"
+    answer = await bench.corridor(RESET, config=upstream()).pay(payment())
+    assert (answer.status, answer.outcome, answer.attempts) == (424, Outcome.UNKNOWN, 1)
+    bench.entries.mode = "up"
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_long_call_keeps_its_lease() -> None:
+    bench = Bench(auto=False)
+    corridor = bench.corridor(HANG)
+    paying = asyncio.create_task(corridor.pay())
+    await corridor.transport.started.wait()
+    keeping = asyncio.create_task(bench.books[0].run())
+    bench.books[0].know(["mock"])
+    for _ in range(10):
+        await settled()
+        bench.clock.advance(1.0)
+    await settled()
+    assert "renew" in bench.entries.trips
+    assert await bench.entries.states() == [State.IN_FLIGHT]
+    keeping.cancel()
+    corridor.transport.give_up()
+    await paying
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_cancelled_send_is_unknown_and_a_cancelled_wait_leaves_nothing() -> None:
+    bench = Bench(auto=False)
+    corridor = bench.corridor(HANG)
+    paying = asyncio.create_task(corridor.pay())
+    await corridor.transport.started.wait()
+    waiting = asyncio.create_task(bench.corridor().pay())
+    await settled()
+    for task in (waiting, paying):
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_the_client_going_away_changes_nothing() -> None:
+    bench = Bench()
+    corridor = bench.corridor(RESET, response(201), config=upstream())
+    corridor.gone = True
+    assert (await corridor.pay()).attempts == 2
+    await bench.written()
+    assert await bench.entries.states() == [State.FINAL]
+
+
+class Following(Bench):
+    """A corridor whose unknown writes are followed up."""
+
+    def __init__(self, *script: object, config: object = ONCE, **limits: object) -> None:
+        super().__init__(auto=False)
+        self.sink = RecordingSink()
+        self.followup = Followup(
+            Limits.model_validate(limits), self._resend, clock=self.clock, draw=lambda: 0.0, events=self.sink
+        )
+        self.one = self.corridor(*script, config=config, followup=self.followup)
+
+    async def _resend(self, case: Case) -> Outcome | None:
+        return await resend(self.one.forwarder, case)
+
+    async def run(self, turns: int = 50) -> None:
+        for _ in range(turns):
+            await settled()
+            await self.written()
+            self.clock.advance(0.5)
+
+    def results(self) -> list[str]:
+        return [event.result for event in self.sink.of(FollowedUp)]
+
+
+async def test_an_unknown_write_is_sent_again_as_it_was_until_the_provider_says() -> None:
+    bench = Following(RESET, RESET, response(500), response(201))
+    assert (await bench.one.pay()).outcome is Outcome.UNKNOWN
+    await bench.run()
+    assert bench.results() == ["unknown", "unknown", "resolved"]
+    assert len({(sent.payment.headers, sent.payment.body) for sent in bench.one.transport.sent}) == 1
+    assert await bench.entries.states() == [State.FINAL]
+    assert len(bench.followup) == 0
+    waits = [sent.at - 1000 for sent in bench.one.transport.sent]
+    assert waits == pytest.approx([0, 1, 3, 7], abs=0.01)
+
+
+@pytest.mark.parametrize("result", [response(201), response(402), response(400), REFUSED])
+async def test_what_is_known_is_not_followed_up(result: object) -> None:
+    bench = Following(result)
+    await bench.one.pay()
+    assert len(bench.followup) == 0
+
+
+async def test_a_write_without_a_key_is_never_sent_again() -> None:
+    bench = Following(RESET)
+    await bench.one.pay(UNKEYED)
+    await bench.run()
+    assert len(bench.one.transport.sent) == 1
+
+
+async def test_it_stops_where_a_resend_would_not_be_safe_any_more() -> None:
+    bench = Following(RESET, response(401))
+    await bench.one.pay()
+    await bench.run()
+    assert bench.results() == ["stopped"]
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_it_is_no_probe_and_waits_for_the_breaker() -> None:
+    strict = upstream(retry={"max_retries": 0}, breaker={"consecutive_failures": 1, "cooldown": "10s"})
+    bench = Following(RESET, config=strict)
+    await bench.one.pay()
+    await bench.one.gate.drain()
+    await bench.run(40)
+    assert bench.clock.now() > 1010, "the cooldown is over"
+    assert len(bench.one.transport.sent) == 1
+    await bench.followup.last_try(0.1)
+
+
+async def test_a_breaker_that_opens_between_two_attempts_does_not_stop_the_follow_up() -> None:
+    strict = upstream(breaker={"consecutive_failures": 1, "cooldown": "10s"})
+    bench = Following(RESET, config=strict)
+    paying = asyncio.create_task(bench.one.pay())
+    await bench.run(5)
+    assert (await paying).outcome is Outcome.UNKNOWN
+    assert len(bench.followup) == 1
+    await bench.followup.last_try(0.1)
+
+
+async def test_a_key_near_its_end_is_not_followed_up_beyond_it() -> None:
+    bench = Following(*[RESET] * 5)
+    first = bench.clock.now()
+    await bench.corridor(RESET).pay()
+    await bench.written()
+    bench.clock.advance(3580)
+    await bench.one.pay()
+    await bench.run(60)
+    assert bench.results()[-1] == "expired"
+    assert len(bench.one.transport.sent) > 2
+    assert all(sent.at < first + 3600 for sent in bench.one.transport.sent)
+
+
+async def test_a_bug_costs_one_case_and_is_told() -> None:
+    bench = Following(RESET, Step(ValueError("a bug")))
+    await bench.one.pay()
+    await bench.run()
+    assert bench.results() == ["stopped"]
+    assert [event.loop for event in bench.sink.of(TurnFailed)] == ["followup"]
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_what_the_provider_asks_for_is_never_undercut() -> None:
+    busy = response(503, (b"Retry-After", b"90"))
+    bench = Following(busy, busy, response(201))
+    await bench.one.pay()
+    await bench.run(500)
+    assert [sent.at - 1000 for sent in bench.one.transport.sent] == [0, 90, 180]
+
+
+async def test_it_ends_with_its_time() -> None:
+    bench = Following(*[RESET] * 3, **{"for": "5s"})
+    await bench.one.pay()
+    await bench.run()
+    assert bench.results()[-1] == "expired"
+    assert len(bench.one.transport.sent) == 3
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_somebody_else_s_answer_ends_it_too() -> None:
+    bench = Following(RESET)
+    await bench.one.pay()
+    await bench.written()
+    assert (await bench.corridor(response(201)).pay()).status == 201
+    await bench.written()
+    await bench.run()
+    assert bench.results() == ["resolved"]
+    assert len(bench.one.transport.sent) == 1
+
+
+@pytest.mark.parametrize("limits", [{"max_entries": 0}, {"max_bytes": 3}])
+async def test_its_number_and_bytes_are_bounded(limits: dict[str, object]) -> None:
+    bench = Following(RESET, **limits)
+    await bench.one.pay()
+    assert (len(bench.followup), bench.results()) == (0, ["no_room"])
+
+
+async def test_the_end_of_the_replica_tries_once_more_and_leaves_the_rest() -> None:
+    bench = Following(RESET, RESET, Step(RESET), response(201))
+    await bench.one.pay()
+    await bench.one.pay(payment("POST", (b"Idempotency-Key", b"k-2")))
+    await bench.written()
+    assert await bench.followup.last_try(1.0) == 1
+    await bench.written()
+    assert sorted(await bench.entries.states()) == [State.FINAL, State.UNKNOWN]
