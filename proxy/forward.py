@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from proxy.core import answers, retry
@@ -19,7 +19,7 @@ from proxy.core.config import Upstream
 from proxy.core.errors import RequestRefused
 from proxy.core.events import AttemptFinished, PaymentFinished, RetryDenied, RetryScheduled
 from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
-from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, TransportFailure
+from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, TransportFailure, WatchedStream
 from proxy.core.outcome import Row, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
@@ -110,10 +110,21 @@ class Forwarder:
         self.under_way += 1
         try:
             answer = await self._attempts(keyed, caller)
-        finally:
-            self.under_way -= 1
+        except BaseException:
+            self._leave()
+            raise
         self._publish_finish(keyed, caller, answer)
-        return answer
+        return self._until_read(answer)
+
+    def _until_read(self, answer: Answer) -> Answer:
+        """A payment is under way until its answer has been read."""
+        if isinstance(answer.body, bytes):
+            self._leave()
+            return answer
+        return replace(answer, body=WatchedStream(answer.body, self._leave))
+
+    def _leave(self) -> None:
+        self.under_way -= 1
 
     async def _attempts(self, keyed: Keyed, caller: Caller) -> Answer:
         story = Story(keyed.kind)

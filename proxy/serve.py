@@ -21,6 +21,7 @@ from proxy.core.errors import ConfigError
 from proxy.core.summary import summarize
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.fleet import BEAT_SECONDS
 from proxy.narrator import Narrator
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
@@ -89,6 +90,7 @@ class Service:
         return self._runtimes.current
 
     async def _summary(self) -> str:
+        await asyncio.sleep(2 * BEAT_SECONDS)  # by then every replica has told of what it saw
         observer = Observer(self._current, self._parts.replica, self._parts.clock, lambda: self.draining)
         return summarize(await observer.status())
 
