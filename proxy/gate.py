@@ -84,6 +84,7 @@ class Gate:
         self._offset = clock.wall() - clock.now()
         self._heard_at = clock.now()
         self._pending = Tally()
+        self._in_transit = Tally()
         self._tripping = False
         self._asking = 0
         self._full_until = 0.0
@@ -143,14 +144,19 @@ class Gate:
         tally, self._pending = self._pending, Tally()
         if tally == Tally():
             return
+        self._in_transit = tally
         try:
-            self._take(await self._store.report(self.name, self._view.record.epoch, tally, self.window))
+            reply = await self._store.report(self.name, self._view.record.epoch, tally, self.window)
+            self._in_transit = Tally()
+            self._take(reply)
             view = self._view
             await self._move(
                 breaker.trip(view.record, view.counts, self.policy, view.now, self._draw, view.retry_after)
             )
         finally:
-            self._tripping = False  # the store has the last word: the fleet's other calls may have gone well
+            self._in_transit = Tally()
+            # The store has the last word: the fleet's other calls may have gone well. Failures since may not have.
+            self._tripping = self._projected() is not None
 
     async def refresh(self) -> None:
         """Fetch the current view: the backstop where a push got lost."""
@@ -281,11 +287,9 @@ class Gate:
         self.wake.set()
 
     def _projected(self) -> Record | None:
-        """The record the fleet would arrive at if the last view and what waits here were all there is."""
-        counts, waiting = self._view.counts, self._pending
-        calls, failures = counts.calls + waiting.successes + waiting.failures, counts.failures + waiting.failures
-        run = waiting.trailing + (0 if waiting.successes else counts.consecutive)
-        return breaker.trip(self._view.record, Counts(run, calls, failures), self.policy, self.now(), self._draw)
+        """The record the fleet would arrive at if the last view and what is to be told to it were all there is."""
+        counts = self._pending.onto(self._in_transit.onto(self._view.counts))
+        return breaker.trip(self._view.record, counts, self.policy, self.now(), self._draw)
 
     def announce(self) -> None:
         """Tell of a change of state, once; an override that ran out is one that no view brings."""

@@ -132,11 +132,6 @@ async def test_an_outage_that_starts_without_a_store_is_learnt_by_each_and_then_
         assert [len(replica.events("store.down")) for replica in replicas] == [1, 1, 1]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="failures on their way to the store are in neither Gate._view nor Gate._pending, so the gate forgets them "
-    "until the reply and lets more calls out than it takes; _projected should add the tally that is in transit",
-)
 async def test_a_slow_store_does_not_let_more_calls_out_than_it_takes_to_trip(rig: Rig, own_store: StoreServer) -> None:
     provider = await rig.provider()
     rig.configure(provider, upstream=policy(), redis={"timeout": "1s", "poll": "30s"})
