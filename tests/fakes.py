@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.breaker_view import GateStore
 from proxy.core.breaker import Record
 from proxy.core.budget import Budget
 from proxy.core.config import Upstream
@@ -32,7 +33,7 @@ from proxy.core.profiles import Profile
 from proxy.edges.config_file import load_profile
 from proxy.edges.memory_store import MemoryBreakerStore
 from proxy.forward import Caller, Forwarder
-from proxy.gate import Gate, GateStore
+from proxy.gate import Gate
 from proxy.ports import Lease, Shared, Tally
 
 WALL = 1_700_000_000.0
