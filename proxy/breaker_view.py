@@ -145,7 +145,7 @@ class BreakerView:
             return
         record, old, self._label = self._view.record, self._label, label
         wait = breaker.retry_after(record, self.now())
-        self._events.publish(BreakerChanged(self.name, old, label, record.epoch, record.cause, wait))
+        self._events.publish(BreakerChanged(self.name, old, label, record.epoch, record.why(self.now()), wait))
 
     def _take(self, view: Shared) -> None:
         old = self._view
