@@ -249,6 +249,6 @@ def test_jitter_only_lengthens() -> None:
 
 
 def test_an_override_is_told_with_who_and_why_and_only_while_it_holds() -> None:
-    record = breaker.overridden(replace(Record(), cause="5 failures in a row"), Override("open", "ann", "upkeep", 130.0))
-    assert record.why(129.0) == "ann: upkeep"
+    record = breaker.overridden(replace(Record(), cause="5 failures in a row"), Override("open", "ann", "why", 130.0))
+    assert record.why(129.0) == "ann: why"
     assert record.why(130.0) == "5 failures in a row"
