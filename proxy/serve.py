@@ -153,18 +153,12 @@ def make_runners(
         clock=parts.clock,
         draining=draining,
     )
-    data = web.Application()
-    control = data if config.admin.listen is None else web.Application()
+    control = web.Application()
     control.add_routes(operations.routes())
-    data.router.add_route("*", "/{tail:(?s:.*)}", payments.handle, expect_handler=_hold_expect)
-    runners = [(PaymentRunner(data, payments.handle), config.listen)]
-    if config.admin.listen is not None:
-        runners.append((PaymentRunner(control), config.admin.listen))
-    return runners
-
-
-async def _hold_expect(_: web.Request) -> None:
-    """Say nothing yet: `100 Continue` goes out when the body is about to be read, or never if it is refused."""
+    if config.admin.listen is None:
+        return [(PaymentRunner(control, payments.handle), config.listen)]
+    data = web.Application()
+    return [(PaymentRunner(data, payments.handle), config.listen), (PaymentRunner(control), config.admin.listen)]
 
 
 def _check_reload(old: Config, new: Config) -> None:
