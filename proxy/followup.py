@@ -62,6 +62,11 @@ class Followup:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._hurry = asyncio.Event()
 
+    @property
+    def injected_keys(self) -> bool:
+        """Whether writes under a key of ours are looked after too."""
+        return self._limits.injected_keys
+
     def __len__(self) -> int:
         return len(self._cases)
 

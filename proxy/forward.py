@@ -21,7 +21,7 @@ from proxy.core.errors import RequestRefused
 from proxy.core.events import RetryDenied, RetryScheduled
 from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
 from proxy.core.ledger import Claim
-from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result
+from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, WatchedStream
 from proxy.core.outcome import Row, hint_of, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
@@ -104,13 +104,24 @@ class Forwarder:
         try:
             claim = await self.claim(keyed, lambda: self._remaining(caller) - self.upstream.timeouts.attempt / 2)
             answer = self._busy(keyed) if claim is None else await self._attempts(keyed, caller, claim)
-        finally:
-            self.under_way -= 1
+        except BaseException:
+            self._leave()
+            raise
         seconds = self._clock.now() - caller.started
         self._events.publish(
             payment_finished(self.upstream.name, keyed, answer, seconds=seconds, trace_id=caller.trace_id)
         )
-        return answer
+        return self._until_read(answer)
+
+    def _until_read(self, answer: Answer) -> Answer:
+        """A payment is under way until its answer has been read."""
+        if isinstance(answer.body, bytes):
+            self._leave()
+            return answer
+        return replace(answer, body=WatchedStream(answer.body, self._leave))
+
+    def _leave(self) -> None:
+        self.under_way -= 1
 
     async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
         if claim.degraded and keyed.injected is not None:  # nobody but us would know this key (payments.md section 6)
@@ -173,6 +184,8 @@ class Forwarder:
         if self._followup is None or write is None or rule is None or not isinstance(keyed.payment.body, bytes):
             return
         if story.outcome is not Outcome.UNKNOWN or story.last is None or story.broken or self._ending.is_set():
+            return
+        if keyed.injected is not None and not self._followup.injected_keys:
             return
         result, row = story.last
         wait = max(FIRST_WAIT_SECONDS, self.rest_after(keyed, row, result))

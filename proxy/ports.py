@@ -56,6 +56,11 @@ class Tally:
     trailing: int = 0
     retry_after: float = 0.0
 
+    def onto(self, counts: Counts) -> Counts:
+        """What `counts` become with these outcomes added."""
+        run = self.trailing + (0 if self.successes else counts.consecutive)
+        return Counts(run, counts.calls + self.successes + self.failures, counts.failures + self.failures)
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:

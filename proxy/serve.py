@@ -24,6 +24,7 @@ from proxy.core.summary import summarize
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
 from proxy.edges.tls import renew, server_context
+from proxy.fleet import BEAT_SECONDS
 from proxy.narrator import Narrator
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
@@ -92,18 +93,23 @@ class Service:
             await self._runtimes.leave()
             await self._close_books()
             return EXIT_CANNOT_LISTEN
+        self._tell_of_books()
         self._handle_signals()
         await self._stop.wait()
         await self._drain([runner for runner, _ in runners])
         return 0
 
     def _keep_books(self) -> None:
-        """Start the ledger, or say what is missing without one."""
+        """Start the ledger, if there is one."""
+        if self._parts.ledger is not None:
+            self._books = asyncio.create_task(self._parts.ledger.run())
+
+    def _tell_of_books(self) -> None:
+        """Say whether there is a ledger, and what is missing without one."""
         if self._parts.ledger is None:
             self._log.info("ledger.off", message=NO_LEDGER)
-            return
-        self._log.info("ledger.on", shared=self._parts.redis is not None)
-        self._books = asyncio.create_task(self._parts.ledger.run())
+        else:
+            self._log.info("ledger.on", shared=self._parts.redis is not None)
 
     async def _close_books(self) -> None:
         """Write down what is left; what cannot be is found out by its lease."""
@@ -119,6 +125,7 @@ class Service:
         return self._runtimes.current
 
     async def _summary(self) -> str:
+        await asyncio.sleep(2 * BEAT_SECONDS)  # by then every replica has told of what it saw
         observer = Observer(self._current, self._parts.replica, self._parts.clock, lambda: self.draining)
         return summarize(await observer.status())
 
@@ -198,18 +205,12 @@ def make_runners(
         clock=parts.clock,
         draining=draining,
     )
-    data = web.Application()
-    control = data if config.admin.listen is None else web.Application()
+    control = web.Application()
     control.add_routes(operations.routes())
-    data.router.add_route("*", "/{tail:(?s:.*)}", payments.handle, expect_handler=_hold_expect)
-    runners = [(PaymentRunner(data, payments.handle), config.listen)]
-    if config.admin.listen is not None:
-        runners.append((PaymentRunner(control), config.admin.listen))
-    return runners
-
-
-async def _hold_expect(_: web.Request) -> None:
-    """Say nothing yet: `100 Continue` goes out when the body is about to be read, or never if it is refused."""
+    if config.admin.listen is None:
+        return [(PaymentRunner(control, payments.handle), config.listen)]
+    data = web.Application()
+    return [(PaymentRunner(data, payments.handle), config.listen), (PaymentRunner(control), config.admin.listen)]
 
 
 def _check_reload(old: Config, new: Config) -> None:

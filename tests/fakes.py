@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.breaker_view import GateStore
 from proxy.core.breaker import Record
 from proxy.core.budget import Budget
 from proxy.core.config import Upstream
@@ -33,7 +34,7 @@ from proxy.edges.config_file import load_profile
 from proxy.edges.memory_store import MemoryBreakerStore
 from proxy.followup import Followup
 from proxy.forward import Caller, Forwarder
-from proxy.gate import Gate, GateStore
+from proxy.gate import Gate
 from proxy.ports import Lease, Ledger, Shared, Tally
 
 WALL = 1_700_000_000.0

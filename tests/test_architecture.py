@@ -94,7 +94,8 @@ def test_the_core_asks_no_clock(module: str) -> None:
 
 ALLOWED = {
     "proxy.ports": ("proxy.core",),
-    "proxy.gate": ("proxy.core", "proxy.ports"),
+    "proxy.breaker_view": ("proxy.core", "proxy.ports"),
+    "proxy.gate": ("proxy.core", "proxy.ports", "proxy.breaker_view"),
     "proxy.failover": ("proxy.core", "proxy.ports"),
     "proxy.bookkeeper": ("proxy.core", "proxy.ports"),
     "proxy.story": ("proxy.core",),

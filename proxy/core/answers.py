@@ -115,9 +115,10 @@ def failed(failure: TransportFailure, row: Row, kind: Kind, unknown_status: int,
     """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request."""
     if told.outcome is Outcome.NOT_SENT:
         return problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
+    same_key = ", and pay again with the same key only" if kind is Kind.KEYED and told.injected_key is None else ""
     detail = (
         "The request was sent and no complete answer came back. The provider may have carried it out: "
-        "look it up before paying again."
+        f"look it up before paying again{same_key}."
     )
     status = _failed_status(row, kind, unknown_status)
     return problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))

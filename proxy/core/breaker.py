@@ -80,6 +80,12 @@ class Record:
             return f"forced_{self.override.forced}"
         return self.name
 
+    def why(self, now: float) -> str:
+        """What led to the state that `label` names: a person's reason, or what the counts or probes showed."""
+        if self.override is not None and self.override.active(now):
+            return f"{self.override.actor}: {self.override.reason}"
+        return self.cause
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:

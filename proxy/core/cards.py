@@ -10,8 +10,11 @@ SHORTEST, LONGEST = 13, 19
 
 _RUN = re.compile(r"\d(?:[ -]{0,2}\d){12,}")
 _DIGITS = re.compile(r"\d+")
-_OWN_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""A trace id or UUID: masking one in a few hundred by chance would lose the very thing a person looks for."""
+_OWN_ID = re.compile(r"(?=.*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+"""A trace id or UUID: masking one in a few hundred by chance would lose the very thing a person looks for.
+
+One without a letter is too rare to be told from digits.
+"""
 
 
 def mask_cards(text: str) -> str:
@@ -30,6 +33,8 @@ def _mask_run(run: str) -> str:
     """The run with its card numbers masked; a number may begin and end at any group, as in `4242 4242 4242 4242 12`."""
     groups = list(_DIGITS.finditer(run))
     for first, start in enumerate(groups):
+        if len(start[0]) > LONGEST:  # too long for one card, long enough for two
+            return run[: start.start()] + MASK + _mask_run(run[start.end() :])
         digits = ""
         for end in groups[first:]:
             digits += end[0]

@@ -117,6 +117,9 @@ class Followup(Section):
     max_entries: Annotated[Whole, Field(ge=0)] = 1000
     max_bytes: Bytes = 16 << 20
     seconds: Annotated[Positive, Field(alias="for")] = 600.0
+    injected_keys: bool = False
+    """Also writes whose key we injected. Their client has none to repeat: it may look the payment up, find nothing, and
+    pay anew before the follow-up makes the charge."""
 
 
 class Ledger(Section):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Field lines as they stand on the wire: order, case and duplicates kept."""
@@ -23,6 +23,25 @@ class ByteStream(Protocol):
 
 
 Body = bytes | ByteStream
+
+
+class WatchedStream:
+    """A stream that tells, once, when it has been closed; every stream is closed in the end, read or not."""
+
+    def __init__(self, body: ByteStream, closed: Callable[[], None]) -> None:
+        self._body = body
+        self._closed: Callable[[], None] | None = closed
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._body.__aiter__()
+
+    async def aclose(self) -> None:
+        closed, self._closed = self._closed, None
+        try:
+            await self._body.aclose()
+        finally:
+            if closed is not None:
+                closed()
 
 
 class Kind(StrEnum):

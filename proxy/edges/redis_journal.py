@@ -6,6 +6,7 @@ people and the retry budget depend on it, never the breaker.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,7 +110,7 @@ class RedisJournal:
         pipe.zrangebyscore(f"{self._prefix}:replicas", now - ALIVE_SECONDS, "+inf")
         asked: list[str] = []
         for upstream, window in self._budget_window.items():
-            for second in range(int(now) - int(window) + 1, int(now) + 1):
+            for second in range(int(now) - math.ceil(window), int(now) + 1):  # a second too much rather than too little
                 pipe.hmget(self._budget_key(upstream, second), "requests", "retries")
                 asked.append(upstream)
         return asked

@@ -106,11 +106,8 @@ class PaymentServer(web.Server):
 
     draining = False
 
-    def __init__(self, app_server: web.Server, otherwise: Handler | None, **kwargs: Any) -> None:
-        handler = app_server.request_handler
-        super().__init__(
-            _or_else(handler, otherwise) if otherwise else handler, request_factory=app_server.request_factory
-        )
+    def __init__(self, app_server: web.Server, handler: Handler, **kwargs: Any) -> None:
+        super().__init__(handler, request_factory=app_server.request_factory)
         self._protocol_options = kwargs
 
     def __call__(self) -> PaymentProtocol:
@@ -127,20 +124,11 @@ def _must_be_last(message: RawRequestMessage) -> bool:
     return message.chunked or switching
 
 
-def _or_else(handler: Handler, otherwise: Handler) -> Handler:
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPNotFound:
-            return await otherwise(request)
-
-    return answer
-
-
 class PaymentRunner(web.AppRunner):
     """Runs an application on PaymentServer. Request bodies are never decompressed on their way through.
 
-    `otherwise` handles what no route can express: `OPTIONS *`, CONNECT, an absolute URL without a path.
+    `otherwise` takes every request whose path is not one of the application's own. It is not a route of it: a route
+    costs every payment a look-up, and cannot express `OPTIONS *`, CONNECT or an absolute URL.
     Its cleanup cancels what is still running after a second: by then the drain has waited for all that matters.
     """
 
@@ -152,13 +140,26 @@ class PaymentRunner(web.AppRunner):
         app_server = await super()._make_server()
         return PaymentServer(
             app_server,
-            self._otherwise,
+            self._handler(app_server.request_handler),
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=75.0,
             max_line_size=16_384,
             max_field_size=16_384,
         )
+
+    def _handler(self, own: Handler) -> Handler:
+        if (otherwise := self._otherwise) is None:
+            return own
+        paths = [resource.canonical for resource in self.app.router.resources()]
+        whole = frozenset(path for path in paths if "{" not in path)
+        begun = tuple(path.partition("{")[0] for path in paths if "{" in path)
+
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            path = request.raw_path.partition("?")[0]
+            return own(request) if path in whole or path.startswith(begun) else otherwise(request)
+
+        return handle
 
     def end_connections(self) -> None:
         """From now on every connection ends with the answer it is waiting for."""

@@ -246,3 +246,9 @@ def test_every_transition_is_one_epoch_on_and_every_opening_long_enough(
 
 def test_jitter_only_lengthens() -> None:
     assert 0 < JITTER < 1
+
+
+def test_an_override_is_told_with_who_and_why_and_only_while_it_holds() -> None:
+    record = breaker.overridden(replace(Record(), cause="5 failures in a row"), Override("open", "ann", "why", 130.0))
+    assert record.why(129.0) == "ann: why"
+    assert record.why(130.0) == "5 failures in a row"

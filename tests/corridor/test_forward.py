@@ -480,6 +480,22 @@ async def test_a_streamed_body_has_one_attempt(one: Payment, result: Result) -> 
     assert denials(corridor) in ([Denied.STREAMED_BODY], [Denied.UNSAFE])
 
 
+async def read(answer: Answer) -> bytes:
+    """A streamed body to its end, closed as the server does."""
+    assert not isinstance(answer.body, bytes)
+    whole = b"".join([chunk async for chunk in answer.body])
+    await answer.body.aclose()
+    return whole
+
+
+async def test_a_payment_is_under_way_until_its_answer_has_been_read() -> None:
+    corridor = Corridor(response(201, body=FakeStream(b"1")))
+    answer = await corridor.pay()
+    assert corridor.forwarder.under_way == 1
+    await read(answer)
+    assert corridor.forwarder.under_way == 0
+
+
 async def test_answers_that_are_replaced_are_closed_and_the_last_is_not() -> None:
     streams = [FakeStream(b"1"), FakeStream(b"2"), FakeStream(b"3")]
     corridor = Corridor(
@@ -487,15 +503,16 @@ async def test_answers_that_are_replaced_are_closed_and_the_last_is_not() -> Non
     )
     answer = await corridor.pay()
     assert [stream.closed for stream in streams] == [True, True, False]
-    assert answer.body is streams[2]
+    assert await read(answer) == b"3"
 
 
 async def test_an_answer_kept_because_the_breaker_opened_is_still_readable() -> None:
     stream = FakeStream(b"1")
     corridor = Corridor(response(503, body=stream), config=upstream(breaker={"consecutive_failures": 1}))
     answer = await corridor.pay()
-    assert answer.body is stream
     assert not stream.closed
+    assert await read(answer) == b"1"
+    assert stream.closed
 
 
 async def test_an_answer_is_closed_if_the_payment_is_cancelled_while_it_waits() -> None:

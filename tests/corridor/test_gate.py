@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
+from proxy.breaker_view import GateStore
 from proxy.core.breaker import Closed, Counts, HalfOpen, Open, Override, Record
 from proxy.core.config import Upstream
 from proxy.core.events import BreakerChanged, CallRejected
 from proxy.core.retry import Signal
 from proxy.edges.memory_store import MemoryBreakerStore
-from proxy.gate import Gate, GateStore, Permit, Refusal
+from proxy.gate import Gate, Permit, Refusal
 from proxy.ports import Shared, Tally
 from tests.fakes import FakeClock, GatedStore, RecordingSink, new_gate, settled, upstream
 

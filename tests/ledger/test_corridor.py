@@ -365,6 +365,17 @@ async def test_what_is_known_is_not_followed_up(result: object) -> None:
     assert len(bench.followup) == 0
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_key_of_ours_is_followed_up_only_where_clients_are_said_to_repeat_it(allowed: bool) -> None:
+    """Else its client could look the payment up, find nothing, and pay anew before the follow-up makes the charge."""
+    bench = Following(RESET, response(201), injected_keys=allowed)
+    answer = await bench.one.pay(payment("POST"))
+    assert (answer.outcome, answer.injected_key is not None) == (Outcome.UNKNOWN, True)
+    await bench.run()
+    assert len(bench.one.transport.sent) == (2 if allowed else 1)
+    assert await bench.entries.states() == [State.FINAL if allowed else State.UNKNOWN]
+
+
 async def test_a_write_without_a_key_is_never_sent_again() -> None:
     bench = Following(RESET)
     await bench.one.pay(UNKEYED)
