@@ -126,7 +126,7 @@ class Forwarder:
     async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
         if claim.degraded and keyed.injected is not None:  # nobody but us would know this key (payments.md section 6)
             keyed = replace(keyed, kind=Kind.UNKEYED)
-        caller = replace(caller, key_age=claim.age)
+        caller = replace(caller, key_age=claim.age) if claim.age else caller
         story = Story(keyed.kind, claim, doubt=claim.doubt)
         try:
             while self._remaining(caller) > 0:

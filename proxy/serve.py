@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import ssl
 import sys
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -196,7 +196,7 @@ def make_runners(
 ) -> list[tuple[PaymentRunner, Address]]:
     """What is served, and where it listens: one application, or two where the control plane has its own address."""
     config = current().config
-    payments = Payments(current, clock=parts.clock, new_id=lambda: uuid.uuid4().hex, events=parts.events)
+    payments = Payments(current, clock=parts.clock, new_id=lambda: secrets.token_hex(16), events=parts.events)
     operations = Operations(
         current,
         parts.replica,

@@ -83,4 +83,4 @@ class Sign(Section):
 
 def seen(signs: tuple[Sign, ...], status: int, document: Document) -> bool:
     """Whether an answer shows one of the signs."""
-    return any(sign.seen(status, document) for sign in signs)
+    return bool(signs) and any(sign.seen(status, document) for sign in signs)
