@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import select
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 from demo.store import free_port
 from tests.sdk.stubs.api import Order
 from tests.sdk.stubs.engine import Fault
+from tests.sdk.wire import Said, Wire
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
@@ -26,6 +28,7 @@ START_SECONDS = 20.0
 ANSWER_SECONDS = 40.0
 QUIET_SECONDS = 0.1
 TOKEN = "sdk-tests"
+TOKENS = "/v1/oauth2"
 Events = list[dict[str, Any]]
 
 
@@ -47,6 +50,7 @@ class Seen:
     charges: int
     calls: int
     outcome: str
+    """What the last answer that the SDK received says in `X-Payment-Outcome`."""
     status: int
     asked: int
     """How often the SDK called Holdfast."""
@@ -67,7 +71,10 @@ class Stage:
     stub: Provider
     holdfast: subprocess.Popen[bytes]
     log: Path
+    wire: Wire
+    """Between the SDK and Holdfast."""
     url: str
+    """Holdfast's own, past the wire."""
     admin: str
     driver: subprocess.Popen[str]
     command: list[str]
@@ -79,16 +86,19 @@ class Stage:
         """One call of the example's `pay`, under a reference of its own; `settings` of the SDK hold for it alone."""
         reference = f"order-{next(self._numbers)}-{os.urandom(4).hex()}"
         self.stub.plan(reference, *faults)
-        before = len(self._payments())
+        before, heard = len(self._payments()), len(self._heard())
         wish = {"reference": reference, "key": f"key-{reference}" if key else None, "settings": settings or {}}
         told = self._drive(wish)
         finished = self._wait_for(before, told)
+        outcomes = [said.outcome for said in self._heard()[heard:]]
+        logged = [line["outcome"] for line in finished]
+        assert outcomes == logged, f"X-Payment-Outcome was {outcomes}, and Holdfast's log says {logged}"
         wait_until(self.stub.settled, "the end of the call that was in flight")
         calls = self.stub.calls(reference)
         return Seen(
             charges=self.stub.charges(reference),
             calls=len(calls),
-            outcome=finished[-1]["outcome"],
+            outcome=outcomes[-1] or "",
             status=finished[-1]["status"],
             asked=len(finished),
             value=told["value"],
@@ -127,6 +137,10 @@ class Stage:
             for line in lines
             if line["event"] == "payment.finished" and line["route"] == "/" and line["method"] == "POST"
         ]
+
+    def _heard(self) -> list[Said]:
+        """The same writes as the SDK saw them."""
+        return [said for said in self.wire.posts() if not said.path.startswith(TOKENS)]
 
     def _wait_for(self, before: int, told: object) -> Events:
         wait_until(lambda: len(self._payments()) > before, f"a line in Holdfast's log; the SDK says {told}", 5)
@@ -175,7 +189,7 @@ def configuration(name: str, profile: str, port: int, admin: int, provider: int)
         "retry": {"max_retries": 2, "backoff_ms": [250], "jitter": "none"},
         "breaker": {"consecutive_failures": 1000, "failure_rate": None},
     }
-    paths = ["/", "/v1/oauth2"]  # the second only keeps the calls for a token apart in the log
+    paths = ["/", TOKENS]  # the second only keeps the calls for a token apart in the log
     return {
         "listen": f"{HOST}:{port}",
         "admin": {"listen": f"{HOST}:{admin}", "token": TOKEN},
@@ -224,10 +238,11 @@ def set_up(
 ) -> Stage:
     """Holdfast in front of the provider that listens on port `behind`, and the SDK's process in front of Holdfast.
 
-    `tls`: the data port shows the certificate that lies in the folder.
+    `tls`: the data port shows the certificate that lies in the folder, and so does the wire in front of it.
     """
-    port, admin = free_port(), free_port()
-    log, url = folder / "holdfast.log", f"{'https' if tls else 'http'}://{HOST}:{port}"
+    port, admin, front = free_port(), free_port(), free_port()
+    scheme = "https" if tls else "http"
+    log, url = folder / "holdfast.log", f"{scheme}://{HOST}:{port}"
     document = configuration(profile, profile, port, admin, behind)
     if tls:
         document["listen_tls"] = {"cert": "tls.crt", "key": "tls.key"}
@@ -235,6 +250,15 @@ def set_up(
     ends.callback(holdfast.wait, 10)
     ends.callback(holdfast.kill)
     extra = environment or {}
-    driver = start_driver(command, {"HOLDFAST_URL": url, **extra}, folder / "driver.log")
+    wire = Wire(front, port, _contexts(folder) if tls else (None, None))
+    ends.callback(wire.close)
+    driver = start_driver(command, {"HOLDFAST_URL": f"{scheme}://{HOST}:{front}", **extra}, folder / "driver.log")
     ends.callback(driver.communicate)
-    return Stage(profile, provider, holdfast, log, url, f"http://{HOST}:{admin}", driver, command, extra)
+    return Stage(profile, provider, holdfast, log, wire, url, f"http://{HOST}:{admin}", driver, command, extra)
+
+
+def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """For the wire: to be Holdfast to the SDK, and to trust Holdfast."""
+    inside = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    inside.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    return inside, ssl.create_default_context(cafile=str(folder / "tls.crt"))
