@@ -14,6 +14,7 @@ from proxy.core.config import Followup as Limits
 from proxy.core.events import FollowedUp, TurnFailed
 from proxy.core.idempotency import Keyed
 from proxy.core.model import Outcome
+from proxy.pause import pause
 from proxy.ports import Clock, EventSink
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
@@ -111,7 +112,7 @@ class Followup:
             wait = case.wait * (1 + self._draw() / 2)  # never less: the provider may have asked for it
             if wait > left:
                 break
-            await self._pause(wait)
+            await pause(self._clock, wait, self._hurry)
             async with self._places:
                 if self._clock.now() > until:
                     return "expired"
@@ -124,15 +125,6 @@ class Followup:
                 self._tell(case, "unknown")
                 case.wait = max(case.rest, min(2 * case.wait, LONGEST_WAIT_SECONDS))
         return "expired"
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not into the end of this replica."""
-        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._hurry.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def _tell(self, case: Case, result: str) -> None:
         self._events.publish(FollowedUp(case.upstream, case.keyed.payment.request_id, result))

@@ -27,6 +27,7 @@ from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
 from proxy.followup import FIRST_WAIT_SECONDS, Case, Followup
 from proxy.gate import Gate, Permit, Refusal
+from proxy.pause import pause
 from proxy.ports import Clock, EventSink, Ledger, Transport
 from proxy.story import Story
 from proxy.telling import attempt_finished, payment_finished
@@ -140,7 +141,7 @@ class Forwarder:
                 again = self._next(keyed, caller, story)
                 if not isinstance(again, Again):
                     break
-                await self._pause(again.delay)
+                await pause(self._clock, again.delay, self._ending)
         except BaseException:
             await discard(story)
             raise
@@ -282,15 +283,6 @@ class Forwarder:
     def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
         missing = ", ".join(filter(None, [self.gate.degraded, "ledger" if story.claim.degraded else None])) or None
         return Told(keyed.payment.request_id, story.attempts, outcome, keyed.injected, missing, self.profile)
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not into the end of this replica."""
-        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._ending.wait())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def _kind(self, keyed: Keyed, caller: Caller, in_seconds: float = 0.0) -> Kind:
         age = caller.key_age + self._clock.now() - caller.started + in_seconds

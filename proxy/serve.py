@@ -33,7 +33,6 @@ from proxy.web.operations import Operations
 from proxy.web.payments import Payments
 from proxy.web.server import PaymentRunner
 
-DRAIN_STEP_SECONDS = 0.02
 LEDGER_DRAIN_SECONDS = 2.0
 NO_LEDGER = (
     "unknown outcomes are not kept and calls with the same key do not wait for one another: "

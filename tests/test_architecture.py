@@ -100,10 +100,11 @@ ALLOWED = {
     "proxy.bookkeeper": ("proxy.core", "proxy.ports"),
     "proxy.story": ("proxy.core",),
     "proxy.telling": ("proxy.core",),
-    "proxy.followup": ("proxy.core", "proxy.ports"),
+    "proxy.pause": ("proxy.ports",),
+    "proxy.followup": ("proxy.core", "proxy.ports", "proxy.pause"),
     "proxy.forward": (
         *("proxy.core", "proxy.ports", "proxy.bookkeeper", "proxy.story", "proxy.telling", "proxy.followup"),
-        "proxy.gate",
+        *("proxy.gate", "proxy.pause"),
     ),
     "proxy.resend": (*("proxy.core", "proxy.ports", "proxy.story", "proxy.followup", "proxy.gate", "proxy.forward"),),
     "proxy.fleet": ("proxy.core", "proxy.ports", "proxy.gate", "proxy.failover"),
