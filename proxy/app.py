@@ -139,7 +139,7 @@ def _make_entries(config: Config, redis: Redis | None, clock: SystemClock) -> Le
 def _make_followup(config: Config, runtimes: Runtimes, clock: SystemClock, events: EventSink) -> Followup:
     async def again(case: Case) -> Outcome | None:
         """By the runtime in force; an upstream that a reload took away is not called any more."""
-        forwarder = runtimes.current.forwarders.get(case.upstream)
+        forwarder = runtimes.current.forwarders.get(case.destination.upstream)
         return None if forwarder is None else await resend(forwarder, case)
 
     return Followup(config.ledger.followup, again, clock=clock, draw=random.SystemRandom().random, events=events)

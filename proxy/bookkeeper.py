@@ -7,18 +7,19 @@ calls is kept here until it is back; what it never learns, it finds out by the l
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from operator import attrgetter
 
 from proxy.core.errors import StoreUnavailable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
-from proxy.core.fingerprint import describe
+from proxy.core.fingerprint import Destination, describe
 from proxy.core.idempotency import Keyed
-from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, doubtful
-from proxy.core.model import Kind
-from proxy.ports import Claimed, Clock, EventSink, LedgerStore, Tracked
+from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, granted
+from proxy.ports import Clock, EventSink, LedgerStore, Tracked
+from proxy.recovery import Recovery
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.01, 0.2
 """How long a call waits before it looks again whether the one before it has ended."""
@@ -35,10 +36,9 @@ class NullLedger:
 
     async def claim(
         self,
-        upstream: str,  # noqa: ARG002
         keyed: Keyed,  # noqa: ARG002
+        destination: Destination,  # noqa: ARG002
         *,
-        references: Sequence[str],  # noqa: ARG002
         patience: Callable[[], float],  # noqa: ARG002
     ) -> Claim | None:
         return UNTRACKED
@@ -70,47 +70,50 @@ class Bookkeeper:
         self._unique = unique
         self._events = events
         self._up = up
+        self.recovery = Recovery(store, clock=clock, events=events)
         self._calls = count(1)
         self._held: dict[str, tuple[Write, float]] = {}
         self._waiting: dict[str, deque[Settlement]] = {}
         self._unknown: dict[str, int] = {}
+        self._registered = False
         self._resting_until = 0.0
         self._wake = asyncio.Event()
 
     def know(self, upstreams: Iterable[str]) -> None:
-        """Keep count of these upstreams' unknown outcomes from now on."""
-        self._unknown = {name: self._unknown.get(name, 0) for name in upstreams}
+        """Keep count of these upstreams' unknown outcomes from now on, and of those before them: they stay listed."""
+        self._unknown |= {name: self._unknown.get(name, 0) for name in upstreams}
+        self._registered = False
+
+    @property
+    def upstreams(self) -> frozenset[str]:
+        """All upstreams that there are books of, those that a reload or a restart took away included."""
+        return frozenset(self._unknown)
 
     def unknown(self, upstream: str) -> int:
         """How many outcomes of an upstream are unknown, as last heard."""
         return self._unknown.get(upstream, 0)
 
-    async def claim(
-        self,
-        upstream: str,
-        keyed: Keyed,
-        *,
-        references: Sequence[str],
-        patience: Callable[[], float],
-    ) -> Claim | None:
-        if keyed.kind is Kind.READ:
+    async def claim(self, keyed: Keyed, destination: Destination, *, patience: Callable[[], float]) -> Claim | None:
+        if not keyed.write:
             return UNTRACKED
-        write = describe(self._secret, upstream, keyed, references=references, unique=self._unique())
+        write = describe(self._secret, destination, keyed, unique=self._unique())
         owner = f"{self._replica}/{next(self._calls)}"
         if not self._reachable():
-            return Claim(write, owner, degraded=True)
-        self._held[owner] = (write, self._clock.now())
+            return _unheard(write, owner, keyed)
         try:
-            return await self._take(write, owner, patience)
+            return await self._take(write, owner, keyed, patience)
         except StoreUnavailable as trouble:  # it may have heard us all the same, so the call stays held until settled
+            self._held[owner] = (write, self._clock.now())
             self._rest(trouble)
-            return Claim(write, owner, degraded=True)
+            return _unheard(write, owner, keyed)
         except BaseException:
-            self.settle(Settlement(write, owner, State.NOT_SENT, settles=False, attempts=0))
+            self._held[owner] = (write, self._clock.now())
+            self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
             raise
 
     def settle(self, told: Settlement) -> None:
         held = self._held.pop(told.owner, None)
+        self.recovery.note(told)
         if held is None and told.state is State.NOT_SENT:  # the store has never heard of this call
             return
         waiting = self._waiting.setdefault(told.write.upstream, deque())
@@ -154,22 +157,26 @@ class Bookkeeper:
     def _rest(self, trouble: StoreUnavailable) -> None:
         self._events.publish(StoreFailed(trouble.operation))
         self._resting_until = self._clock.now() + REST_SECONDS
+        for upstream in self._unknown:
+            self.recovery.at_once(upstream)
 
-    async def _take(self, write: Write, owner: str, patience: Callable[[], float]) -> Claim | None:
+    async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
+        """Ask until it is ours. Only what was granted is held: a waiter takes nothing from the call it waits for."""
         pause = FIRST_LOOK_SECONDS
+        trusted = math.inf if keyed.rule is None else keyed.rule.trusted_seconds
         while True:
-            answer = await self.store.claim(write, owner, self._lease)
+            answer = await self.store.claim(write, owner, self._lease, trusted)
             self._learn(write.upstream, answer.tracked)
             if not answer.held:
                 self._held[owner] = (write, self._clock.now())
-                return _granted(write, owner, answer)
+                return granted(write, owner, answer.prior, answer.now)
             if patience() <= pause:
-                del self._held[owner]
                 return None
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
     def _learn(self, upstream: str, tracked: Tracked) -> None:
+        self.recovery.heard(upstream, tracked, self._unknown.get(upstream, 0))
         self._unknown[upstream] = tracked.unknown
         if tracked.trimmed:
             self._events.publish(LedgerTrimmed(upstream, tracked.trimmed))
@@ -198,23 +205,38 @@ class Bookkeeper:
         return True
 
     async def _look_after(self) -> None:
-        """Renew the leases of long calls, and count; counting also finds what the dead have left."""
+        """Renew the leases of long calls, count, and compare; counting also finds what the dead have left."""
         await self._clock.sleep(min(REST_SECONDS, self._lease / 3))
         if not self._reachable():
             return
         try:
+            await self._register()
             for upstream in list(self._unknown):
                 await self._renew(upstream)
                 await self.count(upstream)
+                if (tracked := await self.recovery.compare(upstream)) is not None:
+                    self._learn(upstream, tracked)
         except StoreUnavailable as trouble:
             self._rest(trouble)
 
+    async def _register(self) -> None:
+        """Learn of the books that were kept before: what is unknown in them stays listed."""
+        if not self._registered:
+            found = await self.store.upstreams(self._unknown)
+            self._unknown |= {name: self._unknown.get(name, 0) for name in found}
+            self._registered = True
+
     async def _renew(self, upstream: str) -> None:
+        """Lengthen what is due; a claim that the store lost is taken again, so that a crash still leaves a trace."""
         now = self._clock.now()
         due = {o: w for o, (w, at) in self._held.items() if w.upstream == upstream and at + self._lease / 3 <= now}
-        if due:
-            await self.store.renew(upstream, {write.id: owner for owner, write in due.items()}, self._lease)
-            self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
+        if not due:
+            return
+        lost = await self.store.renew(upstream, [(write.id, owner) for owner, write in due.items()], self._lease)
+        self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
+        for owner, write in due.items():
+            if write.id in lost and owner in self._held:
+                await self.store.claim(write, owner, self._lease)
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""
@@ -227,19 +249,9 @@ class Bookkeeper:
                 await self._clock.sleep(REST_SECONDS)
 
 
-def _granted(write: Write, owner: str, answer: Claimed) -> Claim:
-    prior = answer.prior
-    if prior is None or prior.state is State.NOT_SENT:
-        return Claim(write, owner)
-    state = State.UNKNOWN if prior.state is State.IN_FLIGHT else prior.state  # its owner's lease ran out
-    return Claim(
-        write,
-        owner,
-        doubt=doubtful(state, prior.status),
-        final=state is State.FINAL,
-        same_body=prior.write.body == write.body,
-        age=max(0.0, answer.now - prior.since),
-    )
+def _unheard(write: Write, owner: str, keyed: Keyed) -> Claim:
+    """A claim that nobody answered. Of a key of the client's own an earlier call may have left something unknown."""
+    return Claim(write, owner, doubt=keyed.key is not None and keyed.injected is None, degraded=True)
 
 
 def _make_room(waiting: deque[Settlement]) -> None:

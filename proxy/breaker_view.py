@@ -85,7 +85,7 @@ class BreakerView:
         """Take in what a call of the current epoch found out; `retry_after` is the wait the provider asked for."""
         waiting = self._pending
         if signal is Signal.SUCCESS:
-            self._pending = Tally(waiting.successes + 1, waiting.failures, 0, waiting.retry_after)
+            self._pending = Tally(waiting.successes + 1, waiting.failures)  # it answers: no earlier wait holds
             if self._view.counts.consecutive:
                 self.wake.set()  # the fleet is counting failures in a row, and this one ends the row
             return

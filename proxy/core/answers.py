@@ -105,14 +105,20 @@ def provider_answer(response: Response, told: Told) -> Answer:
 _READ_STATUS = {Row.TIMEOUT: 504}
 
 
-def _failed_status(row: Row, kind: Kind, unknown_status: int) -> int:
-    if kind is Kind.READ:
+def _failed_status(row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool) -> int:
+    """504 where a client that repeats the request cannot do it twice; a key that it does not have does not help it."""
+    if not write:
         return _READ_STATUS.get(row, 502)
-    return 504 if kind is Kind.KEYED else unknown_status
+    return unknown_status if kind is Kind.UNKEYED or told.injected_key is not None else 504
 
 
-def failed(failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told) -> Answer:
-    """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request."""
+def failed(
+    failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = True
+) -> Answer:
+    """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request.
+
+    `write`: it may have changed something at the provider, however safe the profile calls it to repeat.
+    """
     if told.outcome is Outcome.NOT_SENT:
         return problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
     same_key = ", and pay again with the same key only" if kind is Kind.KEYED and told.injected_key is None else ""
@@ -120,7 +126,7 @@ def failed(failure: TransportFailure, row: Row, kind: Kind, unknown_status: int,
         "The request was sent and no complete answer came back. The provider may have carried it out: "
         f"look it up before paying again{same_key}."
     )
-    status = _failed_status(row, kind, unknown_status)
+    status = _failed_status(row, kind, unknown_status, told, write=write)
     return problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
 
 
@@ -136,11 +142,11 @@ def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Heade
     return tuple(facts)
 
 
-def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told) -> Answer:
+def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = True) -> Answer:
     """What the client gets when the attempts have ended with `result`."""
     if isinstance(result, Response):
         return provider_answer(result, told)
-    return failed(result, row, kind, unknown_status, told)
+    return failed(result, row, kind, unknown_status, told, write=write)
 
 
 def answer_headers(answer: Answer, request_id: str) -> Headers:

@@ -195,6 +195,9 @@ class FailureRate(Section):
     min_calls: Annotated[Whole, Field(ge=1)] = 20
 
 
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+
+
 class Breaker(Section):
     """When to open, for how long, and how to find out that the provider is back. Counts are the fleet's."""
 
@@ -205,6 +208,18 @@ class Breaker(Section):
     max_cooldown: Positive = 120.0
     probes: Annotated[Whole, Field(ge=1)] = 1
     probe_successes: Annotated[Whole, Field(ge=1)] = 1
+    max_retry_after: Positive | None = None
+    """The longest wait a provider's `Retry-After` may keep the breaker open for; null: five minutes, or `max_cooldown`
+    where that is longer."""
+
+    @property
+    def longest_retry_after(self) -> float:
+        """Seconds that a provider's own wait counts at most."""
+        return (
+            max(self.max_cooldown, LONGEST_RETRY_AFTER_SECONDS)
+            if self.max_retry_after is None
+            else self.max_retry_after
+        )
 
     @model_validator(mode="after")
     def _cap(self) -> Self:

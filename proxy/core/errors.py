@@ -8,6 +8,9 @@ HoldfastError
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 from proxy.core.model import Outcome
 
 
@@ -46,3 +49,10 @@ class StoreUnavailable(HoldfastError):
         super().__init__(f"{operation}: {cause}")
         self.operation = operation
         self.cause = cause
+
+
+def where(bug: BaseException) -> str:
+    """An exception's type and where it was raised; not its text, which may quote what must not be told."""
+    frames = traceback.extract_tb(bug.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(bug).__name__}{place}"

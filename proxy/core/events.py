@@ -104,6 +104,15 @@ class LedgerTrimmed:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerLost:
+    """The store came back without entries that were unknown: at least `known`; `restored` we wrote back."""
+
+    upstream: str
+    known: int
+    restored: int
+
+
+@dataclass(frozen=True, slots=True)
 class FollowedUp:
     """A write that ended unknown was looked after: `result` is resolved, unknown, stopped, expired or no_room.
 
@@ -133,6 +142,7 @@ Event = (
     | StoreChanged
     | StoreFailed
     | LedgerTrimmed
+    | LedgerLost
     | FollowedUp
     | TurnFailed
 )

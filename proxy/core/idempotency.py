@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from proxy.core.profiles import KeyRule, Profile
 
 
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
 @dataclass(frozen=True, slots=True)
 class Keyed:
     """A payment with its kind settled; `injected` is the key we added, None if we added none.
@@ -25,6 +28,11 @@ class Keyed:
     injected: str | None = None
     rule: KeyRule | None = None
     key: bytes | None = None
+
+    @property
+    def write(self) -> bool:
+        """Whether the request may change something, however safe it is to repeat (RFC 9110 section 9.2.1)."""
+        return self.payment.method not in SAFE_METHODS
 
 
 def settle_kind(payment: Payment, profile: Profile, *, inject: bool, new_key: Callable[[], str]) -> Keyed:

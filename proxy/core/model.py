@@ -25,15 +25,30 @@ class ByteStream(Protocol):
 Body = bytes | ByteStream
 
 
+class Ending(StrEnum):
+    """How the reading of a stream ended."""
+
+    WHOLE = "whole"
+    CUT = "cut"
+    LEFT = "left"
+
+
 class WatchedStream:
-    """A stream that tells, once, when it has been closed; every stream is closed in the end, read or not."""
+    """A stream that tells, once, how it ended; every stream is closed in the end, read or not."""
 
-    def __init__(self, body: ByteStream, closed: Callable[[], None]) -> None:
+    def __init__(self, body: ByteStream, closed: Callable[[Ending], None]) -> None:
         self._body = body
-        self._closed: Callable[[], None] | None = closed
+        self._closed: Callable[[Ending], None] | None = closed
+        self._ending = Ending.LEFT
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._body.__aiter__()
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._body:
+                yield chunk
+            self._ending = Ending.WHOLE
+        except ConnectionError:
+            self._ending = Ending.CUT
+            raise
 
     async def aclose(self) -> None:
         closed, self._closed = self._closed, None
@@ -41,7 +56,7 @@ class WatchedStream:
             await self._body.aclose()
         finally:
             if closed is not None:
-                closed()
+                closed(self._ending)
 
 
 class Kind(StrEnum):

@@ -122,6 +122,18 @@ class UpstreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How often the store came back without unknown outcomes that it held, as far as this replica noticed.
+
+    `restored` of them it wrote back; `last_loss` null: none was noticed.
+    """
+
+    losses: int
+    restored: int
+    last_loss: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything one replica knows about itself and its fleet. `replicas` are those heard of lately."""
 
@@ -130,6 +142,7 @@ class Status:
     shared: bool
     replicas: tuple[str, ...]
     upstreams: dict[str, UpstreamStatus]
+    ledger: LedgerStatus | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +184,7 @@ class Facts:
     replicas: tuple[str, ...]
     window_seconds: float
     upstreams: tuple[UpstreamFacts, ...]
+    ledger: LedgerStatus | None = None
 
 
 def build(facts: Facts) -> Status:
@@ -187,6 +201,7 @@ def build(facts: Facts) -> Status:
         shared=facts.shared,
         replicas=tuple(sorted({*facts.replicas, facts.replica})),  # before the first beat we know of ourselves
         upstreams={one.config.name: _upstream(one, facts) for one in facts.upstreams},
+        ledger=facts.ledger,
     )
 
 

@@ -17,6 +17,7 @@ from proxy.core.events import (
     CallRejected,
     Event,
     FollowedUp,
+    LedgerLost,
     LedgerTrimmed,
     PaymentFinished,
     RetryDenied,
@@ -44,6 +45,7 @@ class LogSink:
             TurnFailed: self._turn,
             FollowedUp: self._followed_up,
             LedgerTrimmed: self._trimmed,
+            LedgerLost: self._lost,
         }
         if logger.is_enabled_for(logging.DEBUG):  # else such an event costs one look-up
             self._lines |= {
@@ -110,6 +112,11 @@ class LogSink:
 
     def _trimmed(self, event: LedgerTrimmed) -> None:
         self._log.error("ledger.trimmed", upstream=event.upstream, count=event.count)
+
+    def _lost(self, event: LedgerLost) -> None:
+        message = "the store came back without unknown outcomes that it held; it must keep its data (docs/ledger.md)"
+        known, restored = event.known, event.restored
+        self._log.error("ledger.lost", upstream=event.upstream, known=known, restored=restored, message=message)
 
     def _attempt(self, event: AttemptFinished) -> None:
         self._log.debug(

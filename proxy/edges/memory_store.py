@@ -45,7 +45,8 @@ class MemoryBreakerStore:
         entry = self._entry(upstream)
         if entry.record.epoch == epoch:
             entry.consecutive = tally.trailing + (0 if tally.successes else entry.consecutive)
-            entry.hold_until = max(entry.hold_until, self._now() + tally.retry_after if tally.retry_after else 0.0)
+            held = 0.0 if tally.successes else entry.hold_until
+            entry.hold_until = max(held, self._now() + tally.retry_after if tally.retry_after else 0.0)
             entry.results.append((self._now(), tally.successes + tally.failures, tally.failures))
         return self._view(entry, window)
 

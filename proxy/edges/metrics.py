@@ -14,6 +14,7 @@ from proxy.core.events import (
     CallRejected,
     Event,
     FollowedUp,
+    LedgerLost,
     LedgerTrimmed,
     PaymentFinished,
     RetryDenied,
@@ -67,6 +68,7 @@ class Metrics:
             BreakerChanged: self._breaker,
             StoreChanged: lambda e: self._series.redis_up.set(e.up),
             LedgerTrimmed: lambda e: self._series.trimmed.labels(e.upstream).inc(e.count),
+            LedgerLost: self._ledger_lost,
             FollowedUp: lambda e: self._series.followups.labels(e.upstream, e.result).inc(),
             StoreFailed: lambda e: self._series.redis_errors.labels(e.operation).inc(),
         }
@@ -98,6 +100,10 @@ class Metrics:
             for status, outcome in USUAL_ANSWERS:
                 self._answer_child(route, upstream, "POST", status, outcome.value)
 
+    def _ledger_lost(self, event: LedgerLost) -> None:
+        self._series.ledger_losses.labels(event.upstream).inc()
+        self._series.ledger_restored.labels(event.upstream).inc(event.restored)
+
     def _forget(self, upstream: str) -> None:
         """End the gauges: there is nobody left to ask, and a state nobody updates would be a lie. Counters stay."""
         self._series.snapshot_age.remove(upstream)
@@ -113,6 +119,8 @@ class Metrics:
         series.in_flight.labels(upstream).set_function(lambda: self._in_flight(upstream))
         series.unknown.labels(upstream).set_function(lambda: self._unknown(upstream))
         series.trimmed.labels(upstream)
+        series.ledger_losses.labels(upstream)
+        series.ledger_restored.labels(upstream)
         for result in FOLLOWUPS:
             series.followups.labels(upstream, result)
         for rejections in (series.breaker_rejections, series.shadow_rejections, series.concurrency_rejections):

@@ -23,7 +23,7 @@ USUAL_ANSWERS = (
 """Answers to a POST whose series exist before the first of them, so that rate() sees the first one."""
 STORE_OPERATIONS = (
     *("read", "report", "install", "lease", "settle_probe", "sync", "history", "goodbye"),
-    *("claim", "settle", "renew", "entries", "count"),
+    *("claim", "settle", "renew", "restore", "entries", "count", "upstreams"),
 )
 """The operations of proxy/ports.py, as StoreUnavailable names them."""
 
@@ -61,6 +61,12 @@ class Series:
         self.unknown = self._gauge("unknown_outcomes", "Writes in the ledger whose outcome is unknown.", "upstream")
         self.trimmed = self._counter(
             "unknown_outcomes_trimmed", "Unknown outcomes the ledger forgot for lack of room.", "upstream"
+        )
+        self.ledger_losses = self._counter(
+            "ledger_losses", "Times the store came back without unknown outcomes it had held.", "upstream"
+        )
+        self.ledger_restored = self._counter(
+            "ledger_restored", "Unknown outcomes this replica wrote back to a store that had lost them.", "upstream"
         )
         self.followups = self._counter(
             "followups", "Resends of writes that ended unknown, and what came of them.", "upstream result"

@@ -84,7 +84,7 @@ def test_a_cut_answer_tells_what_was_seen_of_it() -> None:
     assert header(failed(fakes.TIMEOUT, Row.TIMEOUT, Kind.KEYED, 424, TOLD).headers, b"x-upstream-status") is None
 
 
-@pytest.mark.parametrize(("kind", "status"), [(Kind.READ, 502), (Kind.KEYED, 504), (Kind.UNKEYED, 424)], ids=str)
+@pytest.mark.parametrize(("kind", "status"), [(Kind.READ, 504), (Kind.KEYED, 504), (Kind.UNKEYED, 424)], ids=str)
 def test_not_reached_now_but_doubtful_before_is_answered_as_doubt(kind: Kind, status: int) -> None:
     answer = failed(fakes.REFUSED, Row.CONNECT_FAILED, kind, 424, TOLD)
     assert (answer.status, answer.outcome) == (status, Outcome.UNKNOWN)

@@ -40,6 +40,8 @@ SERIES = {
     "holdfast_inflight_requests": {"upstream"},
     "holdfast_unknown_outcomes": {"upstream"},
     "holdfast_unknown_outcomes_trimmed_total": {"upstream"},
+    "holdfast_ledger_losses_total": {"upstream"},
+    "holdfast_ledger_restored_total": {"upstream"},
     "holdfast_followups_total": {"upstream", "result"},
     "holdfast_redis_up": set(),
     "holdfast_redis_errors_total": {"operation"},
