@@ -92,7 +92,7 @@ class Rig:
         """A mock provider without faults unless told otherwise."""
         port = port or free_port()
         command = ["-m", "mock_provider", "--port", str(port), "--failure-rate", "0", *arguments]
-        return await self._start("provider", port, command, {}, "/healthz")
+        return await self.start("provider", port, command, {}, "/healthz")
 
     def configure(self, provider: Process, *, upstream: Mapping[str, object] | None = None, **rest: object) -> None:
         """Write the config.yaml that replicas read when they start or are told to reload; JSON is YAML as well."""
@@ -106,9 +106,9 @@ class Rig:
         environment = {"PORT": str(port), "UPSTREAM_URL": provider.url, "LOG_LEVEL": "info", **settings}
         if store is not None:
             environment["REDIS_URL"] = store.url
-        return await self._start("replica", port, ["-m", "proxy"], environment, "/readyz")
+        return await self.start("replica", port, ["-m", "proxy"], environment, "/readyz")
 
-    async def _start(self, name: str, port: int, command: list[str], extra: Mapping[str, str], ready: str) -> Process:
+    async def start(self, name: str, port: int, command: list[str], extra: Mapping[str, str], ready: str) -> Process:
         log = self.folder / f"{name}-{port}.log"
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **extra}
         with log.open("wb") as out:
