@@ -31,6 +31,11 @@ class Runtime:
     fleet: Fleet
     ledger: Bookkeeper | None = None
 
+    @property
+    def books(self) -> list[str]:
+        """Upstreams that the ledger may have entries of, those that a reload took away included."""
+        return sorted({*self.forwarders, *(() if self.ledger is None else self.ledger.upstreams)})
+
     def unknown(self, upstream: str) -> int | None:
         """How many outcomes of an upstream are unknown; None where there is no ledger to ask."""
         return None if self.ledger is None else self.ledger.unknown(upstream)

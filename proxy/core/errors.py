@@ -9,7 +9,6 @@ HoldfastError
 from __future__ import annotations
 
 import traceback
-from pathlib import Path
 
 from proxy.core.model import Outcome
 
@@ -54,5 +53,7 @@ class StoreUnavailable(HoldfastError):
 def where(bug: BaseException) -> str:
     """An exception's type and where it was raised; not its text, which may quote what must not be told."""
     frames = traceback.extract_tb(bug.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return f"{type(bug).__name__}{place}"
+    if not frames:
+        return type(bug).__name__
+    file = frames[-1].filename.rpartition("/")[2]
+    return f"{type(bug).__name__} at {file}:{frames[-1].lineno}"

@@ -83,7 +83,7 @@ class Outcomes:
         if runtime.ledger is None:
             return problem(404, _OFF)
         try:
-            entry = await runtime.ledger.entry(runtime.ledger.upstreams, request.match_info["id"])
+            entry = await runtime.ledger.entry(runtime.books, request.match_info["id"])
         except StoreUnavailable:
             return problem(503, _AWAY, {"Retry-After": "1"})
         if entry is None:
@@ -100,15 +100,14 @@ class Outcomes:
 def _wanted(request: web.Request, runtime: Runtime) -> tuple[list[str], State | None, int]:
     """Which entries of which upstreams; ValueError says what cannot be understood."""
     upstream, state = request.query.get("upstream", ""), request.query.get("state", "")
-    known = sorted(runtime.forwarders if runtime.ledger is None else runtime.ledger.upstreams)
-    if upstream and upstream not in known:
-        raise ValueError(f"There is no upstream {upstream!r}; there is {', '.join(known)}.")
+    if upstream and upstream not in runtime.books:
+        raise ValueError(f"There is no upstream {upstream!r}; there is {', '.join(runtime.books)}.")
     if state and state not in set(State):
         raise ValueError(f"state: expected one of {', '.join(State)}.")
     limit = request.query.get("limit", str(USUAL_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= len(str(MOST)) and 1 <= int(limit) <= MOST):
         raise ValueError(f"limit: expected a whole number from 1 to {MOST}.")
-    return [upstream] if upstream else known, State(state) if state else None, int(limit)
+    return [upstream] if upstream else runtime.books, State(state) if state else None, int(limit)
 
 
 def _told(entry: Entry, now: float) -> OutcomeStatus:
