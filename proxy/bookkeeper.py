@@ -99,13 +99,12 @@ class Bookkeeper:
         write = describe(self._secret, destination, keyed, unique=self._unique())
         owner = f"{self._replica}/{next(self._calls)}"
         if not self._reachable():
-            return _unheard(write, owner, keyed)
+            return self._unheard(write, owner, keyed)
         try:
             return await self._take(write, owner, keyed, patience)
-        except StoreUnavailable as trouble:  # it may have heard us all the same, so the call stays held until settled
-            self._held[owner] = (write, self._clock.now())
+        except StoreUnavailable as trouble:
             self._rest(trouble)
-            return _unheard(write, owner, keyed)
+            return self._unheard(write, owner, keyed)
         except BaseException:
             self._held[owner] = (write, self._clock.now())
             self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
@@ -159,6 +158,15 @@ class Bookkeeper:
         self._resting_until = self._clock.now() + REST_SECONDS
         for upstream in self._unknown:
             self.recovery.at_once(upstream)
+
+    def _unheard(self, write: Write, owner: str, keyed: Keyed) -> Claim:
+        """A claim that nobody answered. Of a key of the client's own an earlier call may have left something unknown.
+
+        The store may have heard it all the same, and where it did not, it is told as soon as it can be: should this
+        replica die in mid-call, there is a trace.
+        """
+        self._held[owner] = (write, -math.inf)
+        return Claim(write, owner, doubt=keyed.key is not None and keyed.injected is None, degraded=True)
 
     async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
         """Ask until it is ours. Only what was granted is held: a waiter takes nothing from the call it waits for."""
@@ -227,15 +235,15 @@ class Bookkeeper:
             self._registered = True
 
     async def _renew(self, upstream: str) -> None:
-        """Lengthen what is due; a claim that the store lost is taken again, so that a crash still leaves a trace."""
+        """Lengthen what is due; what the store lost or never heard is claimed now, so that a crash leaves a trace."""
         now = self._clock.now()
         due = {o: w for o, (w, at) in self._held.items() if w.upstream == upstream and at + self._lease / 3 <= now}
         if not due:
             return
-        lost = await self.store.renew(upstream, [(write.id, owner) for owner, write in due.items()], self._lease)
+        free = await self.store.renew(upstream, [(write.id, owner) for owner, write in due.items()], self._lease)
         self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
         for owner, write in due.items():
-            if write.id in lost and owner in self._held:
+            if write.id in free and owner in self._held:
                 await self.store.claim(write, owner, self._lease)
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
@@ -247,11 +255,6 @@ class Bookkeeper:
             except Exception as bug:  # noqa: BLE001
                 self._events.publish(TurnFailed(getattr(turn, "__name__", repr(turn)), repr(bug)))
                 await self._clock.sleep(REST_SECONDS)
-
-
-def _unheard(write: Write, owner: str, keyed: Keyed) -> Claim:
-    """A claim that nobody answered. Of a key of the client's own an earlier call may have left something unknown."""
-    return Claim(write, owner, doubt=keyed.key is not None and keyed.injected is None, degraded=True)
 
 
 def _make_room(waiting: deque[Settlement]) -> None:

@@ -208,7 +208,10 @@ class LedgerStore(Protocol):
         """Write down what became of calls, in order."""
 
     async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
-        """Lengthen leases, given as id and owner; one that is somebody else's by now stays so. Ids without an entry."""
+        """Lengthen leases, given as id and owner; one that is somebody else's by now stays so.
+
+        Returns the ids that nobody holds: the store has lost the claim, or has never heard of it.
+        """
 
     async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
         """Make anew what is unknown and is there no more; what is there stays as it is."""

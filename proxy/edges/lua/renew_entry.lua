@@ -1,14 +1,14 @@
 -- Lengthen leases; an entry that is somebody else's by now stays so, and one that is unknown by now stays that too.
 -- ARGV[4] lease in ms, then id and owner of each call
--- Returns the ids that have no entry
-local lost = {}
+-- Returns the ids that nobody holds
+local free = {}
 for i = 5, #ARGV, 2 do
-  local id = ARGV[i]
-  if get(id, 'state') == '' then
-    table.insert(lost, id)
-  elseif get(id, 'owner') == ARGV[i + 1] then
+  local id, owner = ARGV[i], get(ARGV[i], 'owner')
+  if owner == ARGV[i + 1] then
     redis.call('HSET', KEYS[1] .. id, 'lease', now + ARGV[4])
     redis.call('ZADD', KEYS[3], now + ARGV[4], id)
+  elseif owner == '' or tonumber(get(id, 'lease')) <= now then
+    table.insert(free, id)
   end
 end
-return lost
+return free
