@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
 from operator import attrgetter
 
-from proxy.core.errors import StoreUnavailable
+from proxy.core.errors import StoreUnavailable, Unreadable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
 from proxy.core.fingerprint import describe
 from proxy.core.idempotency import Keyed
@@ -152,8 +152,9 @@ class Bookkeeper:
         return self._up() and self._clock.now() >= self._resting_until
 
     def _rest(self, trouble: StoreUnavailable) -> None:
-        self._events.publish(StoreFailed(trouble.operation))
-        self._resting_until = self._clock.now() + REST_SECONDS
+        self._events.publish(StoreFailed(trouble.operation, trouble.cause))
+        if not isinstance(trouble, Unreadable):  # that is one payment's trouble, and the store is well
+            self._resting_until = self._clock.now() + REST_SECONDS
 
     async def _take(self, write: Write, owner: str, patience: Callable[[], float]) -> Claim | None:
         pause = FIRST_LOOK_SECONDS

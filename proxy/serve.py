@@ -23,6 +23,7 @@ from proxy.core.errors import ConfigError
 from proxy.core.summary import summarize
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.edges.redis_client import warm
 from proxy.edges.tls import renew, server_context
 from proxy.fleet import BEAT_SECONDS
 from proxy.narrator import Narrator
@@ -82,6 +83,8 @@ class Service:
 
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
+        if self._parts.redis is not None:
+            await warm(self._parts.redis)
         await self._runtimes.start()
         self._keep_books()
         runners = make_runners(self._current, self._parts, draining=lambda: self.draining)
@@ -102,6 +105,8 @@ class Service:
         """Start the ledger, if there is one."""
         if self._parts.ledger is not None:
             self._books = asyncio.create_task(self._parts.ledger.run())
+        if self._parts.inspection is not None:
+            self._parts.inspection.look()
 
     def _tell_of_books(self) -> None:
         """Say whether there is a ledger, and what is missing without one."""

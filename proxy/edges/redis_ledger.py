@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
+from proxy.core.errors import Unreadable
 from proxy.core.ledger import Entry, Settlement, State, Write
-from proxy.edges.redis_client import within
+from proxy.edges.redis_client import nothing, readable, within
+from proxy.edges.redis_reply import listed, seconds, text, whole
+from proxy.edges.redis_script import LEDGER_SCRIPTS, Script
 from proxy.ports import Claimed, Tracked
+
+T = TypeVar("T")
 
 LATEST = 1000
 """Settled entries that can be listed, per upstream; any other one is still found by its id."""
-_SCRIPTS = ("claim_entry", "settle_entry", "renew_entry", "list_entries")
 
 
 class RedisLedger:
@@ -28,44 +31,71 @@ class RedisLedger:
         self._prefix = prefix
         self._timeout = timeout_seconds
         self._limits = (round(retention_seconds * 1000), most_unknown, LATEST)
-        self._scripts: Mapping[str, AsyncScript] = {name: _script(client, name) for name in _SCRIPTS}
+        self._scripts: Mapping[str, Script] = {name: Script(client, name) for name in LEDGER_SCRIPTS}
 
     async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
         place = (write.id, owner, round(lease_seconds * 1000), *_columns(write))
-        held, now, unknown, trimmed, *before = await self._run("claim_entry", "claim", write.upstream, *place)
-        prior = _prior(write, *before) if before[0] else None
-        return Claimed(bool(held), now / 1000, Tracked(unknown, trimmed), prior)
+        return await self._run("claim_entry", "claim", write.upstream, *place, decode=partial(_claimed, write))
 
     async def settle(self, upstream: str, told: Sequence[Settlement]) -> Tracked:
         rows = orjson.dumps([_row(one) for one in told])
-        return Tracked(*await self._run("settle_entry", "settle", upstream, rows))
+        return await self._run("settle_entry", "settle", upstream, rows, decode=_tracked)
 
     async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
         pairs = [part for pair in held.items() for part in pair]
-        await self._run("renew_entry", "renew", upstream, round(lease_seconds * 1000), *pairs)
+        await self._run("renew_entry", "renew", upstream, round(lease_seconds * 1000), *pairs, decode=nothing)
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
-        *_, rows = await self._run("list_entries", "entries", upstream, "", state or "", limit)
-        return [_entry(upstream, row) for row in rows]
+        shown = partial(_entries, upstream)
+        return await self._run("list_entries", "entries", upstream, "", state or "", limit, decode=shown)
 
     async def entry(self, upstream: str, id_: str) -> Entry | None:
-        *_, rows = await self._run("list_entries", "entries", upstream, id_, "", 1)
-        return _entry(upstream, rows[0]) if rows else None
+        return await self._run("list_entries", "entries", upstream, id_, "", 1, decode=partial(_one, upstream))
 
     async def count(self, upstream: str) -> Tracked:
-        unknown, trimmed, _ = await self._run("list_entries", "count", upstream, "", "", 0)
-        return Tracked(unknown, trimmed)
+        return await self._run("list_entries", "count", upstream, "", "", 0, decode=_counted)
 
-    async def _run(self, script: str, operation: str, upstream: str, *args: bytes | str | float) -> Any:
+    async def _run(
+        self, script: str, operation: str, upstream: str, *args: bytes | str | float, decode: Callable[[Any], T]
+    ) -> T:
         base = f"{self._prefix}:{{{upstream}}}:ledger"  # the upstream is the hash tag: one Cluster slot
         keys = [f"{base}:entry:", f"{base}:unknown", f"{base}:leases", f"{base}:latest"]
         command = self._scripts[script](keys=keys, args=[*self._limits, *args])
-        return await within(self._timeout, operation, command)
+        return await within(self._timeout, operation, command, decode)
 
 
-def _script(client: Redis, name: str) -> AsyncScript:
-    folder = resources.files("proxy.edges") / "lua"
-    return client.register_script("".join((folder / f"{part}.lua").read_text() for part in ("ledger", name)))
+def _claimed(write: Write, reply: Any) -> Claimed:
+    held, now, unknown, trimmed, *before = listed(reply)
+    tracked = _tracked([unknown, trimmed])
+    known = text(before[0]) != ""
+    prior = readable("this payment's entry", "claim", _prior, write, *before) if known else None
+    return Claimed(whole(held, 1) == 1, seconds(now), tracked, prior)
+
+
+def _tracked(reply: Any) -> Tracked:
+    unknown, trimmed = listed(reply, 2)
+    return Tracked(whole(unknown), whole(trimmed))
+
+
+def _counted(reply: Any) -> Tracked:
+    return _tracked(listed(reply, 3)[:2])
+
+
+def _entries(upstream: str, reply: Any) -> list[Entry]:
+    *_, rows = listed(reply, 3)
+    return [_shown(upstream, listed(row)) for row in listed(rows)]
+
+
+def _one(upstream: str, reply: Any) -> Entry | None:
+    return next(iter(_entries(upstream, reply)), None)
+
+
+def _shown(upstream: str, row: list[Any]) -> Entry:
+    """The entry; one that this version cannot read is shown by its id, as UNKNOWN, so that nothing is hidden."""
+    try:
+        return readable("an entry", "entries", _entry, upstream, row)
+    except Unreadable:
+        return Entry(Write(text(row[0]), upstream, "", "", "", None, False, ""), State.UNKNOWN, 0.0, 0.0)
 
 
 def _columns(write: Write) -> tuple[str, str, str, str, int, str]:
@@ -79,13 +109,13 @@ def _row(told: Settlement) -> list[object]:
 
 def _prior(write: Write, state: bytes, status: bytes, since: bytes, changed: bytes, body: bytes) -> Entry:
     """What a claim needs to know of the entry before it; the rest is the same payment's anyway."""
-    was = Write(write.id, write.upstream, write.method, write.route, "", None, write.keyed, body.decode())
-    code = int(status) if status else None
-    return Entry(was, State(state.decode()), int(since) / 1000, int(changed) / 1000, status=code)
+    was = Write(write.id, write.upstream, write.method, write.route, "", None, write.keyed, text(body))
+    code = whole(status) if status else None
+    return Entry(was, State(text(state)), seconds(since), seconds(changed), status=code)
 
 
 def _entry(upstream: str, row: Sequence[bytes]) -> Entry:
-    id_, *pairs = (part.decode() for part in row)
+    id_, *pairs = map(text, row)
     fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
     write = Write(
         id_,
@@ -100,13 +130,13 @@ def _entry(upstream: str, row: Sequence[bytes]) -> Entry:
     return Entry(
         write,
         State(fields["state"]),
-        since=int(fields["since"]) / 1000,
-        changed=int(fields["changed"]) / 1000,
+        since=seconds(fields["since"]),
+        changed=seconds(fields["changed"]),
         owner=fields.get("owner", ""),
-        lease=int(fields.get("lease", 0)) / 1000,
+        lease=seconds(fields.get("lease", 0)),
         lapsed=fields.get("lapsed") == "1",
-        calls=int(fields["calls"]),
-        attempts=int(fields.get("attempts", 0)),
-        status=int(fields["status"]) if "status" in fields else None,
+        calls=whole(fields["calls"]),
+        attempts=whole(fields.get("attempts", 0)),
+        status=whole(fields["status"]) if "status" in fields else None,
         provider_request_id=fields.get("provider_request_id"),
     )
