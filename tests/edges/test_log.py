@@ -136,18 +136,9 @@ def test_a_bug_in_the_background_is_told_without_its_query_string() -> None:
     assert (line["level"], line["loop"], line["cause"]) == ("error", "sync", "ValueError('http://h/?[masked]")
 
 
-def lines_of(*events: Event) -> list[dict[str, Any]]:
-    """What one sink writes about several events."""
-    stream = io.BytesIO()
-    sink = LogSink(configure("info", "json", stream))
-    for event in events:
-        sink.publish(event)
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
-
-
 def test_each_kind_of_trouble_with_a_store_that_answers_is_told_once() -> None:
     wrong, late = StoreFailed("claim", "TypeError"), StoreFailed("claim", "no answer in time")
-    told = lines_of(wrong, wrong, late, wrong, late)
+    told = logged(wrong, wrong, late, wrong, late)
     assert [(line["event"], line["cause"]) for line in told] == [
         ("store.failed", "TypeError"),
         ("store.failed", "no answer in time"),
@@ -156,7 +147,7 @@ def test_each_kind_of_trouble_with_a_store_that_answers_is_told_once() -> None:
 
 def test_while_the_store_is_known_to_be_away_only_that_is_told() -> None:
     failed = StoreFailed("claim", "TypeError")
-    told = lines_of(failed, StoreChanged(up=False, cause="x"), failed, StoreChanged(up=True, cause="y"), failed, failed)
+    told = logged(failed, StoreChanged(up=False, cause="x"), failed, StoreChanged(up=True, cause="y"), failed, failed)
     assert [line["event"] for line in told] == ["store.failed", "store.down", "store.up", "store.failed"]
 
 
@@ -166,7 +157,7 @@ def test_a_store_that_went_away_says_where_it_is() -> None:
 
 
 def test_what_is_unsafe_about_the_store_is_a_warning_each() -> None:
-    told = lines_of(StoreInspected((("it forgets", "make it keep"), ("it evicts", "do not"))))
+    told = logged(StoreInspected((("it forgets", "make it keep"), ("it evicts", "do not"))))
     assert [(line["event"], line["level"], line["problem"], line["remedy"]) for line in told] == [
         ("store.unsafe", "warning", "it forgets", "make it keep"),
         ("store.unsafe", "warning", "it evicts", "do not"),
@@ -174,7 +165,7 @@ def test_what_is_unsafe_about_the_store_is_a_warning_each() -> None:
 
 
 def test_a_record_that_nobody_can_read_is_told_with_its_upstream() -> None:
-    lost, back = lines_of(RecordUnreadable("mock", "unknown state"), RecordUnreadable("mock", None))
+    lost, back = logged(RecordUnreadable("mock", "unknown state"), RecordUnreadable("mock", None))
     assert (lost["event"], lost["level"], lost["upstream"]) == ("store.record_unreadable", "warning", "mock")
     assert (back["event"], back["upstream"]) == ("store.record_readable", "mock")
 
