@@ -125,7 +125,7 @@ class WarmPool(ConnectionPool):
 
     def _failed(self, error: Exception) -> None:
         """Tell the waiting, unless another set-up may still serve them."""
-        if len(self._making) > 1:
+        if any(making is not asyncio.current_task() and not making.done() for making in self._making):
             return
         while self._waiting:
             place = self._waiting.popleft()
