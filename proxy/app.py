@@ -18,6 +18,7 @@ from proxy import __version__
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.budget import Budget
 from proxy.core.config import Config, Upstream
+from proxy.core.durability import StoreFacts
 from proxy.core.errors import ConfigError
 from proxy.core.events import Event
 from proxy.core.model import Outcome
@@ -29,15 +30,18 @@ from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.memory_store import MemoryBreakerStore, MemoryJournal
 from proxy.edges.metrics import Metrics
 from proxy.edges.redis_client import connect
+from proxy.edges.redis_inspector import RedisInspector
 from proxy.edges.redis_journal import RedisJournal
 from proxy.edges.redis_ledger import RedisLedger
 from proxy.edges.redis_store import RedisBreakerStore
+from proxy.edges.redis_url import place
 from proxy.edges.upstream import HttpUpstream, Target
 from proxy.failover import FailoverStore
 from proxy.fleet import Chronicle, Fleet
 from proxy.followup import Case, Followup
 from proxy.forward import Forwarder
 from proxy.gate import Gate
+from proxy.inspection import Inspection
 from proxy.ports import EventSink, Journal, LedgerStore
 from proxy.resend import resend
 from proxy.runtime import Replica, Runtime
@@ -70,6 +74,7 @@ class Parts:
     local_journal: MemoryJournal
     ledger: Bookkeeper | None
     followup: Followup | None
+    inspection: Inspection | None
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -90,14 +95,28 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
         redis_up=config.redis.url is not None,
     )
     chronicle, totals = Chronicle(clock), Totals()
-    events = Fanout(log, metrics, chronicle, totals)
-    redis = connect(config.redis.url, config.redis.timeout) if config.redis.url else None
+    sinks = Fanout(log, metrics, chronicle, totals)
+    redis = connect(config.redis.url, config.redis.connect_timeout) if config.redis.url else None
+    inspection = _make_inspection(config, redis, clock, sinks)
+    events = sinks if inspection is None else Fanout(sinks, inspection)
     store = _make_store(config, redis, clock, events)
     replica = new_replica(config, clock)
     local = MemoryJournal(replica.id, clock.now)
     ledger = _make_ledger(config, redis, store, replica, clock, events)
     followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
-    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup)
+    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup, inspection)
+
+
+def _make_inspection(config: Config, redis: Redis | None, clock: SystemClock, events: EventSink) -> Inspection | None:
+    """Only a ledger needs its store to keep what it is told."""
+    if not config.ledger.on:
+        return None
+
+    async def no_store() -> StoreFacts | None:
+        return None
+
+    ask = no_store if redis is None else RedisInspector(redis, config.redis.connect_timeout).facts
+    return Inspection(ask, clock=clock, events=events)
 
 
 def _make_ledger(
@@ -152,7 +171,14 @@ def _make_store(
         offset = clock.wall() - clock.now()
         return MemoryBreakerStore(lambda: clock.now() + offset)
     shared = RedisBreakerStore(redis, prefix=config.redis.prefix, timeout_seconds=config.redis.timeout)
-    return FailoverStore(shared, MemoryBreakerStore, clock=clock, events=events, on_outage=config.redis.on_outage)
+    return FailoverStore(
+        shared,
+        MemoryBreakerStore,
+        clock=clock,
+        events=events,
+        on_outage=config.redis.on_outage,
+        where=place(config.redis.url or ""),
+    )
 
 
 def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
@@ -174,7 +200,9 @@ def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
     parts.metrics.know(forwarders, ((route.path, route.upstream) for route in config.routes))
     if parts.ledger is not None:
         parts.ledger.know(forwarders)
-    return Runtime(config, RouteTable(config.routes), forwarders, fleet, parts.ledger)
+    inspection = parts.inspection
+    unsafe = tuple if inspection is None else lambda: inspection.warnings
+    return Runtime(config, RouteTable(config.routes), forwarders, fleet, parts.ledger, unsafe)
 
 
 def _make_journal(config: Config, parts: Parts, windows: dict[str, float]) -> Journal | None:

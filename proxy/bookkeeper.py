@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from itertools import count
 from operator import attrgetter
 
-from proxy.core.errors import StoreUnavailable
+from proxy.core.errors import StoreUnavailable, Unreadable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
 from proxy.core.fingerprint import Destination, describe
 from proxy.core.idempotency import Keyed
@@ -154,8 +154,9 @@ class Bookkeeper:
         return self._up() and self._clock.now() >= self._resting_until
 
     def _rest(self, trouble: StoreUnavailable) -> None:
-        self._events.publish(StoreFailed(trouble.operation))
-        self._resting_until = self._clock.now() + REST_SECONDS
+        self._events.publish(StoreFailed(trouble.operation, trouble.cause))
+        if not isinstance(trouble, Unreadable):  # that is one payment's trouble, and the store is well
+            self._resting_until = self._clock.now() + REST_SECONDS
         for upstream in self._unknown:
             self.recovery.at_once(upstream)
 

@@ -33,6 +33,9 @@ class GateStore(BreakerStore, Protocol):
     @property
     def fixed(self) -> Literal["closed", "open"] | None: ...
 
+    def shares(self, upstream: str) -> bool:
+        """Whether the upstream's breaker is the fleet's now, and not this replica's own for want of it."""
+
 
 class BreakerView:
     """One upstream's breaker as this replica sees it. Every change goes to the store first and is learnt from it."""
@@ -75,7 +78,7 @@ class BreakerView:
     @property
     def degraded(self) -> str | None:
         """`breaker` while this replica has to do without the fleet's, else None."""
-        return None if self._store.up else "breaker"
+        return None if self._store.shares(self.name) else "breaker"
 
     def now(self) -> float:
         """The store's clock as this gate reckons it."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.config import Config
+from proxy.core.durability import Warnings
 from proxy.core.routes import RouteTable
 from proxy.fleet import Fleet
 from proxy.forward import Forwarder
@@ -30,6 +31,8 @@ class Runtime:
     forwarders: Mapping[str, Forwarder]
     fleet: Fleet
     ledger: Bookkeeper | None = None
+    unsafe: Callable[[], Warnings] = tuple
+    """What is unsafe about the ledger's store, as last seen."""
 
     @property
     def books(self) -> list[str]:

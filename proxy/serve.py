@@ -21,8 +21,10 @@ from proxy.app import Fanout, Parts, make_parts, make_runtime
 from proxy.core.config import Address, Config
 from proxy.core.errors import ConfigError
 from proxy.core.summary import summarize
+from proxy.edges.config_file import warnings_of
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.edges.redis_client import warm
 from proxy.edges.tls import renew, server_context
 from proxy.fleet import BEAT_SECONDS
 from proxy.narrator import Narrator
@@ -82,6 +84,8 @@ class Service:
 
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
+        if self._parts.redis is not None:
+            await warm(self._parts.redis)
         await self._runtimes.start()
         self._keep_books()
         runners = make_runners(self._current, self._parts, draining=lambda: self.draining)
@@ -92,6 +96,7 @@ class Service:
             await self._runtimes.leave()
             await self._close_books()
             return EXIT_CANNOT_LISTEN
+        self._warn()
         self._tell_of_books()
         self._handle_signals()
         await self._stop.wait()
@@ -102,6 +107,13 @@ class Service:
         """Start the ledger, if there is one."""
         if self._parts.ledger is not None:
             self._books = asyncio.create_task(self._parts.ledger.run())
+        if self._parts.inspection is not None:
+            self._parts.inspection.look()
+
+    def _warn(self) -> None:
+        """Say what is allowed in the configuration and still looks like a mistake."""
+        for line in warnings_of(self._current().config, self._base):
+            self._log.warning("config.warning", message=line)
 
     def _tell_of_books(self) -> None:
         """Say whether there is a ledger, and what is missing without one."""
@@ -168,6 +180,7 @@ class Service:
             return
         self._runtimes.replace(runtime)
         self._log.info("config.reloaded")
+        self._warn()
 
     async def _drain(self, runners: list[PaymentRunner]) -> None:
         """Not ready; finish what is in flight; flush counts, give back leases, say goodbye."""

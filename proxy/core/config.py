@@ -104,7 +104,9 @@ class Redis(Section):
     url: Annotated[str, AfterValidator(_redis_url)] | None = None
     on_outage: Literal["local", "closed", "open"] = "local"
     timeout: Annotated[Positive, Field(le=1)] = 0.1
-    """At most a second: a probe's lease outlives its attempt by no more than that."""
+    """For one command. At most a second: a probe's lease outlives its attempt by no more than that."""
+    connect_timeout: Annotated[Positive, Field(le=60)] = 1.0
+    """To set a connection up, several round trips; it happens in the background and no payment waits for it."""
     poll: Positive = 1.0
     prefix: Name = "holdfast"
     attempt_log: Annotated[Whole, Field(ge=0)] = 10_000
@@ -244,7 +246,8 @@ class Upstream(Section):
 
     name: Name
     url: Annotated[str, AfterValidator(_upstream_url)]
-    profile: str = "generic"
+    profile: str = "none"
+    """What nobody says of a provider is not assumed: without a profile no write that may have arrived is repeated."""
     inject_key: Switch = True
     preserve_host: Switch = False
     ca_file: str | None = None

@@ -3,7 +3,8 @@
 HoldfastError
 ├── ConfigError         a configuration a person has to mend: says where, what stands there, what was expected
 ├── RequestRefused      a request we will not forward: status, and what the caller should do
-└── StoreUnavailable    the shared store refused, froze or failed; callers go on without it
+└── StoreUnavailable    the shared store refused, froze, failed or spoke nonsense; callers go on without it
+    └── Unreadable      the store is well, but what it keeps under one key is nothing this version understands
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class StoreUnavailable(HoldfastError):
         super().__init__(f"{operation}: {cause}")
         self.operation = operation
         self.cause = cause
+
+
+class Unreadable(StoreUnavailable):
+    """What the store keeps for one upstream or one payment cannot be read: it is away for that one alone."""
 
 
 def where(bug: BaseException) -> str:

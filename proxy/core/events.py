@@ -82,17 +82,37 @@ class BreakerChanged:
 
 @dataclass(frozen=True, slots=True)
 class StoreChanged:
-    """The shared store went away (with its cause) or came back."""
+    """The shared store, at `where`, went away (with its cause) or came back."""
 
     up: bool
     cause: str
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
-    """One store operation failed."""
+    """One store operation failed; `cause` is the kind of trouble, of which there are few."""
 
     operation: str
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUnreadable:
+    """What the store keeps of an upstream's breaker cannot be read, so it is this replica's own.
+
+    `cause` None: it can be read again.
+    """
+
+    upstream: str
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInspected:
+    """What was found out about the store's own promises: what is unsafe about it and what mends that, in pairs."""
+
+    warnings: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +161,8 @@ Event = (
     | BreakerChanged
     | StoreChanged
     | StoreFailed
+    | RecordUnreadable
+    | StoreInspected
     | LedgerTrimmed
     | LedgerLost
     | FollowedUp

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from proxy.core.config import Positive, Section, Switch, Whole
 from proxy.core.envelopes import Envelope
+from proxy.core.hosts import HostPattern
 from proxy.core.model import Payment, header
 from proxy.core.reading import Document
 from proxy.core.signs import HeaderName, Place, Sign, Status
@@ -157,6 +158,8 @@ class Profile(Section):
 
     name: str
     source: str
+    hosts: tuple[HostPattern, ...] = ()
+    """Where this provider's API is; under another profile than this one such a host is warned about."""
     safe_methods: frozenset[str]
     key: KeyRule | None = None
     more_keys: tuple[KeyRule, ...] = ()

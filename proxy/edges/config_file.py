@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from proxy.core.config import Config
+from proxy.core.config import Config, Upstream
 from proxy.core.errors import ConfigError
+from proxy.core.hosts import host_of, misplaced
 from proxy.core.profiles import Profile
 from proxy.edges.environment import lay_over
 from proxy.edges.problems import complaint, quote, validated
@@ -65,6 +67,30 @@ def load_profile(name_or_path: str, base: Path) -> Profile:
     raise ConfigError(
         [f"profile {quote(name_or_path)} is not known: expected one of {known}, or the path of a .yaml file"]
     )
+
+
+def warnings_of(config: Config, base: Path) -> list[str]:
+    """What is allowed and still looks like a mistake: a known provider under another profile than its own.
+
+    ConfigError if a profile cannot be loaded.
+    """
+    return [line for upstream in config.upstreams if (line := _misplaced(upstream, base)) is not None]
+
+
+def _misplaced(upstream: Upstream, base: Path) -> str | None:
+    host = host_of(upstream.url)
+    profile = misplaced(host, load_profile(upstream.profile, base).hosts, _known_hosts())
+    if profile is None:
+        return None
+    return (
+        f"upstreams.{upstream.name}: {host} is a host of {profile}, but the profile is {quote(upstream.profile)}, "
+        f"which does not know its keys and errors; set profile: {profile}"
+    )
+
+
+@cache
+def _known_hosts() -> Mapping[str, tuple[str, ...]]:
+    return {name: validated(Profile, _builtin(name), f"profile {name}").hosts for name in builtin_profiles()}
 
 
 def _builtin(name: str) -> Tree:

@@ -20,9 +20,12 @@ from proxy.core.events import (
     LedgerLost,
     LedgerTrimmed,
     PaymentFinished,
+    RecordUnreadable,
     RetryDenied,
     RetryScheduled,
     StoreChanged,
+    StoreFailed,
+    StoreInspected,
     TurnFailed,
 )
 from proxy.core.model import Outcome
@@ -38,10 +41,15 @@ class LogSink:
     def __init__(self, logger: FilteringBoundLogger) -> None:
         self._log = logger
         self._info = logger.is_enabled_for(logging.INFO)
+        self._store_up = True
+        self._troubles: set[tuple[str, str]] = set()
         self._lines: dict[type, Callable[[Any], None]] = {
             PaymentFinished: self._payment,
             BreakerChanged: self._breaker,
             StoreChanged: self._store,
+            StoreFailed: self._store_failed,
+            StoreInspected: self._store_inspected,
+            RecordUnreadable: self._record,
             TurnFailed: self._turn,
             FollowedUp: self._followed_up,
             LedgerTrimmed: self._trimmed,
@@ -98,10 +106,29 @@ class LogSink:
         )
 
     def _store(self, event: StoreChanged) -> None:
+        self._store_up = event.up
+        self._troubles.clear()
         if event.up:
-            self._log.info("store.up", cause=event.cause)
+            self._log.info("store.up", cause=event.cause, store=event.where)
         else:
-            self._log.warning("store.down", cause=event.cause)
+            self._log.warning("store.down", cause=event.cause, store=event.where)
+
+    def _store_failed(self, event: StoreFailed) -> None:
+        """Each kind of trouble once while the store is thought to be up; store.down has told of the others."""
+        kind = (event.operation, event.cause)
+        if self._store_up and event.cause and kind not in self._troubles:
+            self._troubles.add(kind)
+            self._log.warning("store.failed", operation=event.operation, cause=event.cause)
+
+    def _store_inspected(self, event: StoreInspected) -> None:
+        for problem, remedy in event.warnings:
+            self._log.warning("store.unsafe", problem=problem, remedy=remedy)
+
+    def _record(self, event: RecordUnreadable) -> None:
+        if event.cause is None:
+            self._log.info("store.record_readable", upstream=event.upstream)
+        else:
+            self._log.warning("store.record_unreadable", upstream=event.upstream, cause=event.cause)
 
     def _turn(self, event: TurnFailed) -> None:
         self._log.error("turn.failed", loop=event.loop, cause=mask_library_text(event.cause))

@@ -34,6 +34,10 @@ class MemoryBreakerStore:
     fixed: Literal["closed", "open"] | None = None
     """It never fails, so it never answers with a fixed verdict."""
 
+    def shares(self, _upstream: str) -> bool:
+        """There is nobody else whose breaker it could be."""
+        return True
+
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._entries: dict[str, _Entry] = {}

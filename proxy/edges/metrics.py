@@ -21,6 +21,7 @@ from proxy.core.events import (
     RetryScheduled,
     StoreChanged,
     StoreFailed,
+    StoreInspected,
 )
 from proxy.core.outcome import Row
 from proxy.core.retry import TABLE, Denied
@@ -67,6 +68,7 @@ class Metrics:
             CallRejected: self._rejected,
             BreakerChanged: self._breaker,
             StoreChanged: lambda e: self._series.redis_up.set(e.up),
+            StoreInspected: lambda e: self._series.store_warnings.set(len(e.warnings)),
             LedgerTrimmed: lambda e: self._series.trimmed.labels(e.upstream).inc(e.count),
             LedgerLost: self._ledger_lost,
             FollowedUp: lambda e: self._series.followups.labels(e.upstream, e.result).inc(),

@@ -23,7 +23,7 @@ USUAL_ANSWERS = (
 """Answers to a POST whose series exist before the first of them, so that rate() sees the first one."""
 STORE_OPERATIONS = (
     *("read", "report", "install", "lease", "settle_probe", "sync", "history", "goodbye"),
-    *("claim", "settle", "renew", "restore", "entries", "count", "upstreams"),
+    *("claim", "settle", "renew", "restore", "entries", "count", "upstreams", "subscribe", "inspect"),
 )
 """The operations of proxy/ports.py, as StoreUnavailable names them."""
 
@@ -72,6 +72,9 @@ class Series:
             "followups", "Resends of writes that ended unknown, and what came of them.", "upstream result"
         )
         self.redis_up = self._gauge("redis_up", "1 while the shared store answers; 0 also if none is configured.", "")
+        self.store_warnings = self._gauge(
+            "store_warnings", "What is unsafe about the store for the ledger, as /api/status lists it.", ""
+        )
         self.redis_errors = self._counter("redis_errors", "Failed store operations.", "operation")
         self.build_info = self._gauge("build_info", "1, with the version that runs.", "version")
 

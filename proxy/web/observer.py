@@ -35,9 +35,9 @@ class Observer:
 
     @property
     def degraded(self) -> Literal["breaker"] | None:
-        """`breaker` while a shared store is away."""
+        """`breaker` while a shared store is away, or keeps a record that nobody here can read."""
         fleet = self.current().fleet
-        return "breaker" if fleet.shared and not fleet.up else None
+        return "breaker" if fleet.shared and (fleet.apart or not fleet.up) else None
 
     def wall(self) -> float:
         """Seconds since 1970 UTC."""
@@ -62,6 +62,8 @@ class Observer:
                 window_seconds=window,
                 upstreams=tuple(upstreams),
                 ledger=_ledger(runtime),
+                unsafe=runtime.unsafe(),
+                apart=runtime.fleet.apart,
             )
         )
 

@@ -72,7 +72,7 @@ async def test_the_change_is_told_once_and_every_failure_is_counted(mode: str) -
     assert both[1].counts == Counts(1, 1, 1)
     await rig.store.read("mock", WINDOW)
     assert [event.up for event in rig.sink.of(StoreChanged)] == [False]
-    assert rig.sink.of(StoreFailed)[0] == StoreFailed("read")
+    assert rig.sink.of(StoreFailed)[0] == StoreFailed("read", "refused" if mode == "refuse" else "timed out")
     assert not await rig.store.recover(WINDOWS)
     rig.shared.mode = "up"
     assert await rig.store.recover(WINDOWS)
@@ -258,7 +258,7 @@ async def test_pushed_views_are_kept_and_old_ones_are_not_passed_on() -> None:
     rig.shared.pushes.put_nowait(StoreUnavailable("subscribe", "connection lost"))
     heard = [view.record.epoch async for _, view in rig.store.changes(["mock"])]
     assert heard == [3, 4]
-    assert rig.sink.of(StoreFailed) == [StoreFailed("subscribe")]
+    assert rig.sink.of(StoreFailed) == [StoreFailed("subscribe", "connection lost")]
     rig.shared.mode = "refuse"
     assert (await rig.store.read("mock", WINDOW)).record.epoch == 4
 

@@ -18,10 +18,12 @@ from proxy.core.events import (
     CallRejected,
     Event,
     PaymentFinished,
+    RecordUnreadable,
     RetryDenied,
     RetryScheduled,
     StoreChanged,
     StoreFailed,
+    StoreInspected,
     TurnFailed,
 )
 from proxy.core.model import Kind, Outcome
@@ -134,8 +136,38 @@ def test_a_bug_in_the_background_is_told_without_its_query_string() -> None:
     assert (line["level"], line["loop"], line["cause"]) == ("error", "sync", "ValueError('http://h/?[masked]")
 
 
-def test_failed_store_operations_are_only_counted() -> None:
-    assert logged(StoreFailed("read")) == []
+def test_each_kind_of_trouble_with_a_store_that_answers_is_told_once() -> None:
+    wrong, late = StoreFailed("claim", "TypeError"), StoreFailed("claim", "no answer in time")
+    told = logged(wrong, wrong, late, wrong, late)
+    assert [(line["event"], line["cause"]) for line in told] == [
+        ("store.failed", "TypeError"),
+        ("store.failed", "no answer in time"),
+    ]
+
+
+def test_while_the_store_is_known_to_be_away_only_that_is_told() -> None:
+    failed = StoreFailed("claim", "TypeError")
+    told = logged(failed, StoreChanged(up=False, cause="x"), failed, StoreChanged(up=True, cause="y"), failed, failed)
+    assert [line["event"] for line in told] == ["store.failed", "store.down", "store.up", "store.failed"]
+
+
+def test_a_store_that_went_away_says_where_it_is() -> None:
+    (line,) = logged(StoreChanged(up=False, cause="read: refused", where="10.0.0.5:6379"))
+    assert (line["level"], line["store"]) == ("warning", "10.0.0.5:6379")
+
+
+def test_what_is_unsafe_about_the_store_is_a_warning_each() -> None:
+    told = logged(StoreInspected((("it forgets", "make it keep"), ("it evicts", "do not"))))
+    assert [(line["event"], line["level"], line["problem"], line["remedy"]) for line in told] == [
+        ("store.unsafe", "warning", "it forgets", "make it keep"),
+        ("store.unsafe", "warning", "it evicts", "do not"),
+    ]
+
+
+def test_a_record_that_nobody_can_read_is_told_with_its_upstream() -> None:
+    lost, back = logged(RecordUnreadable("mock", "unknown state"), RecordUnreadable("mock", None))
+    assert (lost["event"], lost["level"], lost["upstream"]) == ("store.record_unreadable", "warning", "mock")
+    assert (back["event"], back["upstream"]) == ("store.record_readable", "mock")
 
 
 def test_the_console_has_no_colours_and_ends_its_lines() -> None:

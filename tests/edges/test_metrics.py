@@ -44,6 +44,7 @@ SERIES = {
     "holdfast_ledger_restored_total": {"upstream"},
     "holdfast_followups_total": {"upstream", "result"},
     "holdfast_redis_up": set(),
+    "holdfast_store_warnings": set(),
     "holdfast_redis_errors_total": {"operation"},
     "holdfast_build_info": {"version"},
 }
