@@ -169,6 +169,13 @@ class Replica:
     provider: Provider
 
 
+async def cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """End them."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Outcomes(RuleBasedStateMachine):
     """Two replicas, two keys, two providers, one ledger."""
 
@@ -185,16 +192,11 @@ class Outcomes(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "loop"):
-            for *_, task, _ in self.under_way:
-                task.cancel()
-            self.run(asyncio.gather(*(task for *_, task, _ in self.under_way), return_exceptions=True))
+            self.run(cancelled(*(task for *_, task, _ in self.under_way)))
             self.loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
-        async def bounded() -> T:
-            return await work
-
-        return self.loop.run_until_complete(bounded())
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
 
     def new_replica(self) -> Replica:
         self.numbers += 1
@@ -288,8 +290,7 @@ class Outcomes(RuleBasedStateMachine):
         for key, number, task, _ in self.under_way:
             if number == dead.number:
                 self.truth(dead.provider.url, key).lose(0)  # its call may have been carried out
-                task.cancel()
-                self.run(asyncio.gather(task, return_exceptions=True))
+                self.run(cancelled(task))
         self.under_way = [one for one in self.under_way if one[1] != dead.number]
         self.replicas[which] = self.new_replica()
         if self.store.away:
