@@ -107,17 +107,17 @@ _READ_STATUS = {Row.TIMEOUT: 504}
 
 def _failed_status(row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool) -> int:
     """504 where a client that repeats the request cannot do it twice; a key that it does not have does not help it."""
-    if not write:
-        return _READ_STATUS.get(row, 502)
+    if kind is Kind.READ:
+        return 504 if write else _READ_STATUS.get(row, 502)
     return unknown_status if kind is Kind.UNKEYED or told.injected_key is not None else 504
 
 
 def failed(
-    failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = True
+    failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = False
 ) -> Answer:
     """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request.
 
-    `write`: it may have changed something at the provider, however safe the profile calls it to repeat.
+    `write`: what the profile calls safe to repeat may have changed something at the provider all the same.
     """
     if told.outcome is Outcome.NOT_SENT:
         return problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
@@ -142,7 +142,7 @@ def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Heade
     return tuple(facts)
 
 
-def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = True) -> Answer:
+def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = False) -> Answer:
     """What the client gets when the attempts have ended with `result`."""
     if isinstance(result, Response):
         return provider_answer(result, told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -84,11 +85,23 @@ def test_a_cut_answer_tells_what_was_seen_of_it() -> None:
     assert header(failed(fakes.TIMEOUT, Row.TIMEOUT, Kind.KEYED, 424, TOLD).headers, b"x-upstream-status") is None
 
 
-@pytest.mark.parametrize(("kind", "status"), [(Kind.READ, 504), (Kind.KEYED, 504), (Kind.UNKEYED, 424)], ids=str)
+@pytest.mark.parametrize(("kind", "status"), [(Kind.READ, 502), (Kind.KEYED, 504), (Kind.UNKEYED, 424)], ids=str)
 def test_not_reached_now_but_doubtful_before_is_answered_as_doubt(kind: Kind, status: int) -> None:
     answer = failed(fakes.REFUSED, Row.CONNECT_FAILED, kind, 424, TOLD)
     assert (answer.status, answer.outcome) == (status, Outcome.UNKNOWN)
     assert "nothing was sent" not in str(document(answer)["detail"])
+
+
+def test_a_write_that_is_safe_to_repeat_is_not_answered_as_if_nothing_was_sent() -> None:
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.READ, 424, TOLD, write=True).status == 504
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.READ, 424, TOLD).status == 502
+
+
+@pytest.mark.parametrize("unknown_status", [424, 504])
+def test_a_key_of_ours_protects_nobody_who_repeats(unknown_status: int) -> None:
+    """promises.md K: a client that repeats does so under a new key."""
+    told = replace(TOLD, injected_key="ours")
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.KEYED, unknown_status, told).status == unknown_status
 
 
 def test_every_answer_carries_outcome_attempts_and_request_id() -> None:
