@@ -52,6 +52,7 @@ FAULTS: dict[str, object] = {
 }
 CALM: dict[str, object] = {"failure_rate": 0, "outage": False}
 UPSTREAM: dict[str, object] = {
+    "profile": "generic",
     "timeouts": {"connect": "300ms", "attempt": "500ms", "total": "4s"},
     "retry": {"max_retries": 3, "backoff_ms": [50, 150, 450], "budget": {"ratio": 1.0, "min_per_second": 50}},
     "breaker": {

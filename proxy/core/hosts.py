@@ -8,10 +8,8 @@ from urllib.parse import urlsplit
 
 from proxy.core.config import like
 
-HostPattern = Annotated[
-    str,
-    like(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+", "a host name in small letters, like api.example.com or *.example.com"),
-]
+_SHAPE = r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+"
+HostPattern = Annotated[str, like(_SHAPE, "a host name in small letters, like api.example.com or *.example.com")]
 """A host name; `*.` in front stands for one label or more, never for none."""
 
 

@@ -94,7 +94,7 @@ def configuration(port: int, *, path: str = "", routes: Any = None, **upstream: 
     return Config.model_validate(
         {
             "listen": "127.0.0.1:0",
-            "upstreams": {"mock": {"url": f"http://127.0.0.1:{port}{path}", **quick, **upstream}},
+            "upstreams": {"mock": {"url": f"http://127.0.0.1:{port}{path}", "profile": "generic", **quick, **upstream}},
             "routes": routes or [{"path": "/api/payment", "upstream": "mock"}],
         }
     )

@@ -96,14 +96,17 @@ class Rig:
 
     def configure(self, provider: Process, *, upstream: Mapping[str, object] | None = None, **rest: object) -> None:
         """Write the config.yaml that replicas read when they start or are told to reload; JSON is YAML as well."""
-        upstreams = {"mock": {"url": provider.url, **(upstream or {})}}
+        upstreams = {"mock": {"url": provider.url, "profile": "generic", **(upstream or {})}}
         document = {"upstreams": upstreams, "routes": [{"path": "/api/payment", "upstream": "mock"}], **rest}
         (self.folder / "config.yaml").write_text(json.dumps(document))
 
     async def replica(self, provider: Process, store: StoreServer | None, **settings: str) -> Process:
         """One replica of Holdfast in front of the provider; `settings` are environment variables."""
         port = free_port()
-        environment = {"PORT": str(port), "UPSTREAM_URL": provider.url, "LOG_LEVEL": "info", **settings}
+        environment = {"PORT": str(port), "UPSTREAM_URL": provider.url, "LOG_LEVEL": "info"}
+        if not (self.folder / "config.yaml").exists():
+            environment["UPSTREAM_PROFILE"] = "generic"
+        environment |= settings
         if store is not None:
             environment["REDIS_URL"] = store.url
         return await self.start("replica", port, ["-m", "proxy"], environment, "/readyz")
