@@ -21,7 +21,7 @@ from proxy.core.errors import RequestRefused
 from proxy.core.events import RetryDenied, RetryScheduled
 from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
 from proxy.core.ledger import Claim
-from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, WatchedStream
+from proxy.core.model import Answer, Ending, Headers, Kind, Outcome, Payment, Response, Result, WatchedStream
 from proxy.core.outcome import Row, hint_of, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
@@ -121,7 +121,7 @@ class Forwarder:
             return answer
         return replace(answer, body=WatchedStream(answer.body, self._leave))
 
-    def _leave(self) -> None:
+    def _leave(self, _: Ending = Ending.WHOLE) -> None:
         self.under_way -= 1
 
     async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
