@@ -32,8 +32,6 @@ from proxy.ports import Clock, EventSink, Ledger, Transport
 from proxy.story import Story
 from proxy.telling import attempt_finished, payment_finished
 
-UNKEYED_IDLE_SECONDS = 1.0
-"""An unkeyed write takes a connection idle for less than this: a stale one would leave its outcome unknown."""
 EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
@@ -210,7 +208,7 @@ class Forwarder:
             keyed.payment,
             timeout=min(timeouts.attempt, remaining),
             extra=extra,
-            max_idle_age=_max_idle_age(keyed.kind, story),
+            max_idle_age=_max_idle_age(keyed.kind, story, self.upstream.unkeyed_idle),
         )
 
     def _next(self, keyed: Keyed, caller: Caller, story: Story) -> Again | Denied | None:
@@ -294,10 +292,10 @@ class Forwarder:
         return caller.started + self.upstream.timeouts.total - self._clock.now()
 
 
-def _max_idle_age(kind: Kind, story: Story) -> float | None:
+def _max_idle_age(kind: Kind, story: Story, unkeyed_idle: float) -> float | None:
     if story.last is not None and story.last[1] in retry.FRESH_CONNECTION:
         return 0.0
-    return UNKEYED_IDLE_SECONDS if kind is Kind.UNKEYED else None
+    return unkeyed_idle if kind is Kind.UNKEYED else None
 
 
 async def discard(story: Story) -> None:

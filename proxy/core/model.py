@@ -107,6 +107,7 @@ class WireError(StrEnum):
     """What went wrong on the wire, in words of RFC 9209 section 2.3 where it has one."""
 
     DNS = "dns_error"
+    DNS_TIMEOUT = "dns_timeout"
     REFUSED = "connection_refused"
     UNREACHABLE = "destination_ip_unroutable"
     CONNECT_TIMEOUT = "connection_timeout"
@@ -147,7 +148,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty."""
+    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty.
+
+    `detail` is a few words of ours, printable ASCII and at most 80 characters, that hold nothing of the payment.
+    """
 
     certainty: Certainty
     error: WireError
@@ -170,6 +174,8 @@ class Answer:
     outcome: Outcome
     attempts: int
     error: str | None = None
+    detail: str | None = None
+    """What the wire showed, beside `error`: a few words of ours in printable ASCII."""
     injected_key: str | None = None
     degraded: str | None = None
 
