@@ -35,6 +35,7 @@ from proxy.edges.redis_journal import RedisJournal
 from proxy.edges.redis_ledger import RedisLedger
 from proxy.edges.redis_store import RedisBreakerStore
 from proxy.edges.redis_url import place
+from proxy.edges.resolver import Resolvers
 from proxy.edges.upstream import HttpUpstream, Target
 from proxy.failover import FailoverStore
 from proxy.fleet import Chronicle, Fleet
@@ -75,6 +76,7 @@ class Parts:
     ledger: Bookkeeper | None
     followup: Followup | None
     inspection: Inspection | None
+    resolvers: Resolvers
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -104,7 +106,22 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
     local = MemoryJournal(replica.id, clock.now)
     ledger = _make_ledger(config, redis, store, replica, clock, events)
     followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
-    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup, inspection)
+    resolvers = Resolvers(now=clock.now)
+    return Parts(
+        replica,
+        clock,
+        events,
+        chronicle,
+        metrics,
+        totals,
+        store,
+        redis,
+        local,
+        ledger,
+        followup,
+        inspection,
+        resolvers,
+    )
 
 
 def _make_inspection(config: Config, redis: Redis | None, clock: SystemClock, events: EventSink) -> Inspection | None:
@@ -228,7 +245,7 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         load_profile(upstream.profile, base),
         gate=gate,
         budget=Budget(upstream.retry.budget),
-        transport=HttpUpstream(target_of(upstream, base), now=parts.clock.now),
+        transport=_make_transport(upstream, base, parts),
         clock=parts.clock,
         draw=draw,
         new_key=lambda: str(uuid.uuid4()),
@@ -236,6 +253,12 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         ledger=parts.ledger,
         followup=parts.followup,
     )
+
+
+def _make_transport(upstream: Upstream, base: Path, parts: Parts) -> HttpUpstream:
+    target = target_of(upstream, base)
+    resolver = parts.resolvers.of(upstream.name, target.host, target.port)
+    return HttpUpstream(target, resolver=resolver, now=parts.clock.now, draw=random.SystemRandom().random)
 
 
 def target_of(upstream: Upstream, base: Path) -> Target:
@@ -249,6 +272,7 @@ def target_of(upstream: Upstream, base: Path) -> Target:
         ssl=_tls(upstream, base) if secure else None,
         server_hostname=host,
         connect_timeout=upstream.timeouts.connect,
+        max_age_seconds=upstream.max_connection_age,
     )
 
 

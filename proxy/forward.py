@@ -46,8 +46,6 @@ from proxy.ports import Clock, EventSink, Ledger, Transport
 from proxy.story import Story
 from proxy.telling import attempt_finished, payment_finished
 
-UNKEYED_IDLE_SECONDS = 1.0
-"""An unkeyed write takes a connection idle for less than this: a stale one would leave its outcome unknown."""
 EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
@@ -136,9 +134,9 @@ class Forwarder:
         if isinstance(answer.body, bytes):
             self._leave()
             return answer
-        return replace(answer, body=WatchedStream(answer.body, lambda _: self._leave()))
+        return replace(answer, body=WatchedStream(answer.body, self._leave))
 
-    def _leave(self) -> None:
+    def _leave(self, _: Ending = Ending.WHOLE) -> None:
         self.under_way -= 1
 
     async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
@@ -263,7 +261,7 @@ class Forwarder:
             keyed.payment,
             timeout=min(timeouts.attempt, remaining),
             extra=extra,
-            max_idle_age=_max_idle_age(keyed.kind, story, permit),
+            max_idle_age=_max_idle_age(keyed.kind, story, permit, self.upstream.unkeyed_idle),
         )
 
     def _next(self, keyed: Keyed, caller: Caller, story: Story) -> Again | Denied | None:
@@ -348,10 +346,10 @@ class Forwarder:
         return caller.started + self.upstream.timeouts.total - self._clock.now()
 
 
-def _max_idle_age(kind: Kind, story: Story, permit: Permit) -> float | None:
+def _max_idle_age(kind: Kind, story: Story, permit: Permit, unkeyed_idle: float) -> float | None:
     if permit.probe is not None or (story.last is not None and story.last[1] in retry.FRESH_CONNECTION):
         return 0.0  # a probe asks how the provider is, not how an old connection is
-    return UNKEYED_IDLE_SECONDS if kind is Kind.UNKEYED else None
+    return unkeyed_idle if kind is Kind.UNKEYED else None
 
 
 def _settles(row: Row, keyed: Keyed) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import orjson
@@ -120,14 +120,16 @@ def failed(
     `write`: what the profile calls safe to repeat may have changed something at the provider all the same.
     """
     if told.outcome is Outcome.NOT_SENT:
-        return problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
+        answer = problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
+        return replace(answer, detail=failure.detail or None)
     same_key = ", and pay again with the same key only" if kind is Kind.KEYED and told.injected_key is None else ""
     detail = (
         "The request was sent and no complete answer came back. The provider may have carried it out: "
         f"look it up before paying again{same_key}."
     )
     status = _failed_status(row, kind, unknown_status, told, write=write)
-    return problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
+    answer = problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
+    return replace(answer, detail=failure.detail or None)
 
 
 def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Headers:
@@ -162,5 +164,14 @@ def answer_headers(answer: Answer, request_id: str) -> Headers:
     if answer.degraded is not None:
         added.append((b"X-Proxy-Degraded", answer.degraded.encode()))
     if answer.error is not None:
-        added.append((b"Proxy-Status", b"holdfast; error=%s" % answer.error.encode()))
+        added.append((b"Proxy-Status", _proxy_status(answer.error, answer.detail)))
     return (*answer.headers, *added)
+
+
+def _proxy_status(error: str, detail: str | None) -> bytes:
+    """RFC 9209; the details are a string of RFC 8941 section 3.3.3, which knows printable ASCII only."""
+    status = f"holdfast; error={error}"
+    if detail and detail.isascii() and detail.isprintable():
+        escaped = detail.replace("\\", "\\\\").replace('"', '\\"')
+        status += f'; details="{escaped}"'
+    return status.encode()

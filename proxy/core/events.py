@@ -21,6 +21,8 @@ class AttemptFinished:
     error: str | None
     seconds: float
     probe: bool
+    detail: str | None = None
+    """What the wire showed, beside `error`; words of ours, never of the payment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class PaymentFinished:
     attempts: int
     seconds: float
     error: str | None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

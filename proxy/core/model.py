@@ -26,28 +26,43 @@ Body = bytes | ByteStream
 
 
 class Ending(StrEnum):
-    """How the reading of a stream ended."""
+    """How a streamed answer ended, as far as its provider goes."""
 
     WHOLE = "whole"
+    """It was read to its proper end."""
     CUT = "cut"
+    """The provider broke off, fell silent, or sent what cannot be parsed: the rest never came."""
     LEFT = "left"
+    """Whoever read it stopped before the end; nothing is known against the provider."""
 
 
 class WatchedStream:
-    """A stream that tells, once, how it ended; every stream is closed in the end, read or not."""
+    """A stream that tells, once, that it has been closed and how it ended.
+
+    Every stream is closed in the end, read or not; `closed` is called by that and not earlier.
+    """
+
+    __slots__ = ("_body", "_closed", "_ending", "_pieces")
 
     def __init__(self, body: ByteStream, closed: Callable[[Ending], None]) -> None:
         self._body = body
+        self._pieces: AsyncIterator[bytes] | None = None
         self._closed: Callable[[Ending], None] | None = closed
         self._ending = Ending.LEFT
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = self._body.__aiter__()
         try:
-            async for chunk in self._body:
-                yield chunk
-            self._ending = Ending.WHOLE
-        except ConnectionError:
-            self._ending = Ending.CUT
+            return await self._pieces.__anext__()
+        except StopAsyncIteration:
+            self._end(Ending.WHOLE)
+            raise
+        except Exception:  # cancellation is none: it is the reader's, who may have gone
+            self._end(Ending.CUT)
             raise
 
     async def aclose(self) -> None:
@@ -57,6 +72,11 @@ class WatchedStream:
         finally:
             if closed is not None:
                 closed(self._ending)
+
+    def _end(self, ending: Ending) -> None:
+        """The first ending stands: after a cut, and after a close, a stream is empty."""
+        if self._ending is Ending.LEFT and self._closed is not None:
+            self._ending = ending
 
 
 class Kind(StrEnum):
@@ -87,6 +107,7 @@ class WireError(StrEnum):
     """What went wrong on the wire, in words of RFC 9209 section 2.3 where it has one."""
 
     DNS = "dns_error"
+    DNS_TIMEOUT = "dns_timeout"
     REFUSED = "connection_refused"
     UNREACHABLE = "destination_ip_unroutable"
     CONNECT_TIMEOUT = "connection_timeout"
@@ -127,7 +148,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty."""
+    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty.
+
+    `detail` is a few words of ours, printable ASCII and at most 80 characters, that hold nothing of the payment.
+    """
 
     certainty: Certainty
     error: WireError
@@ -150,6 +174,8 @@ class Answer:
     outcome: Outcome
     attempts: int
     error: str | None = None
+    detail: str | None = None
+    """What the wire showed, beside `error`: a few words of ours in printable ASCII."""
     injected_key: str | None = None
     degraded: str | None = None
 

@@ -91,6 +91,7 @@ class LogSink:
             attempts=event.attempts,
             duration_ms=round(event.seconds * 1000, 2),
             error=event.error,
+            **_detail(event.detail),
         )
 
     def _breaker(self, event: BreakerChanged) -> None:
@@ -154,6 +155,7 @@ class LogSink:
             result=event.row.value,
             status=event.status,
             error=event.error,
+            **_detail(event.detail),
             duration_ms=round(event.seconds * 1000, 2),
             probe=event.probe,
         )
@@ -172,3 +174,8 @@ class LogSink:
 
     def _rejected(self, event: CallRejected) -> None:
         self._log.debug("call.rejected", upstream=event.upstream, reason=event.reason, shadow=event.shadow)
+
+
+def _detail(detail: str | None) -> dict[str, str]:
+    """The field of what the wire showed, where there is something to tell."""
+    return {} if detail is None else {"detail": detail}

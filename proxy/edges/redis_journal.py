@@ -145,4 +145,5 @@ def _told(at: float, attempt: AttemptFinished) -> dict[str, Any]:
         "status": attempt.status,
         "ms": round(attempt.seconds * 1000, 1),
         "probe": attempt.probe,
+        **({} if attempt.detail is None else {"detail": attempt.detail}),
     }

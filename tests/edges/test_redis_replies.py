@@ -23,7 +23,7 @@ from proxy.core.breaker import Closed, HalfOpen, Open, Record
 from proxy.core.budget import Spent
 from proxy.core.durability import StoreFacts
 from proxy.core.errors import StoreUnavailable, Unreadable
-from proxy.core.ledger import Entry, Settlement, State, Write
+from proxy.core.ledger import Entry, Ground, Settlement, State, Write
 from proxy.core.status import iso
 from proxy.edges.redis_client import connect
 from proxy.edges.redis_inspector import RedisInspector
@@ -31,7 +31,7 @@ from proxy.edges.redis_journal import RedisJournal
 from proxy.edges.redis_ledger import RedisLedger
 from proxy.edges.redis_record import decode, encode
 from proxy.edges.redis_store import RedisBreakerStore
-from proxy.ports import Beat, Claimed, FleetView, Lease, Shared, Tally, Tracked
+from proxy.ports import Beat, Claimed, FleetView, Lease, Restored, Shared, Tally, Tracked
 from tests.redis_shim import shimmed
 
 UP, WINDOW = "mock", 30.0
@@ -115,7 +115,7 @@ def operations(client: Redis, timeout: float = TIMEOUT_SECONDS) -> Mapping[str, 
     journal = RedisJournal(
         client, "r1", {UP: 1.0}, prefix="t", timeout_seconds=timeout, log_length=3, log_ttl_seconds=60, wall=time.time
     )
-    told = [Settlement(WRITE, "o", State.FINAL, settles=True, attempts=1, status=201)]
+    told = [Settlement(WRITE, "o", State.FINAL, ground=Ground.SUCCESS, attempts=1, status=201)]
     place = {"expected": 1, "owner": "o", "limit": 1, "seconds": 1.0, "window": WINDOW}
 
     async def first_change() -> object:
@@ -131,7 +131,9 @@ def operations(client: Redis, timeout: float = TIMEOUT_SECONDS) -> Mapping[str, 
         "changes": first_change,
         "claim": lambda: ledger.claim(WRITE, "o", 5.0),
         "settle": lambda: ledger.settle(UP, told),
-        "renew": lambda: ledger.renew(UP, {"id": "o"}, 5.0),
+        "renew": lambda: ledger.renew(UP, [("id", "o")], 5.0),
+        "restore": lambda: ledger.restore(UP, told),
+        "upstreams": lambda: ledger.upstreams([UP]),
         "entries": lambda: ledger.entries(UP, None, 10),
         "entry": lambda: ledger.entry(UP, "id"),
         "count": lambda: ledger.count(UP),
@@ -143,23 +145,16 @@ def operations(client: Redis, timeout: float = TIMEOUT_SECONDS) -> Mapping[str, 
 
 
 NAMES = (
-    "read",
-    "report",
-    "install",
-    "lease",
-    "settle_probe",
-    "changes",
-    "claim",
-    "settle",
-    "renew",
-    "entries",
-    "entry",
+    *("read", "report", "install", "lease", "settle_probe", "changes"),
+    *("claim", "settle", "renew", "restore", "entries", "entry", "count", "upstreams"),
+    *("sync", "history", "goodbye", "inspect"),
 )
-NAMES += ("count", "sync", "history", "goodbye", "inspect")
 VALUES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("read", "report", "install", "settle_probe"), (Shared,)),
     **dict.fromkeys(("settle", "count"), (Tracked,)),
-    **dict.fromkeys(("renew", "goodbye"), (type(None),)),
+    "goodbye": (type(None),),
+    **dict.fromkeys(("renew", "upstreams"), (frozenset,)),
+    "restore": (Restored,),
     "changes": (tuple, type(None)),
     "lease": (Lease,),
     "claim": (Claimed,),
@@ -335,7 +330,7 @@ async def test_an_entry_in_a_state_of_another_version_is_away_for_its_payment_an
 ) -> None:
     ledger = RedisLedger(redis_client, prefix="t", timeout_seconds=2.0, retention_seconds=60, most_unknown=10)
     await ledger.claim(WRITE, "o", 5.0)
-    await ledger.settle(UP, [Settlement(WRITE, "o", State.FINAL, settles=True, attempts=1, status=201)])
+    await ledger.settle(UP, [Settlement(WRITE, "o", State.FINAL, ground=Ground.SUCCESS, attempts=1, status=201)])
     await redis_client.hset("t:{mock}:ledger:entry:id", "state", "brand_new")
     with pytest.raises(Unreadable):
         await ledger.claim(WRITE, "p", 5.0)
