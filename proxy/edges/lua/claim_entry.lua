@@ -23,7 +23,7 @@ if state == '' or state == 'not_sent' then redis.call('HSET', key, 'since', now)
 local fresh = now - (tonumber(was[4]) or now) < tonumber(ARGV[7])
 if state == 'final' and STRENGTH[was[2] or ''] and fresh then
   redis.call('PERSIST', key)
-elseif state ~= 'unknown' then
+elseif state == '' or state == 'not_sent' or state == 'final' then
   describe(id, {ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]})
   put(id, 'in_flight')
 end
