@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from proxy import __version__
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, chain_of
 from proxy.core.config import Config, Upstream
 from proxy.core.errors import ConfigError
 from proxy.core.events import Event
@@ -70,6 +71,7 @@ class Parts:
     local_journal: MemoryJournal
     ledger: Bookkeeper | None
     followup: Followup | None
+    chain: Chain
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -94,10 +96,11 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
     redis = connect(config.redis.url, config.redis.timeout) if config.redis.url else None
     store = _make_store(config, redis, clock, events)
     replica = new_replica(config, clock)
+    chain = chain_of(replica.id, secrets.token_bytes(16))
     local = MemoryJournal(replica.id, clock.now)
     ledger = _make_ledger(config, redis, store, replica, clock, events)
     followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
-    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup)
+    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup, chain)
 
 
 def _make_ledger(
@@ -207,6 +210,7 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         events=parts.events,
         ledger=parts.ledger,
         followup=parts.followup,
+        chain=parts.chain,
     )
 
 

@@ -16,6 +16,7 @@ from proxy.bookkeeper import NullLedger
 from proxy.core import answers, retry
 from proxy.core.answers import Told
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, inner_row
 from proxy.core.config import Upstream
 from proxy.core.errors import RequestRefused
 from proxy.core.events import RetryDenied, RetryScheduled
@@ -34,6 +35,7 @@ from proxy.telling import attempt_finished, payment_finished
 
 UNKEYED_IDLE_SECONDS = 1.0
 """An unkeyed write takes a connection idle for less than this: a stale one would leave its outcome unknown."""
+NO_CHAIN = Chain("holdfast", b"alone")
 EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
@@ -65,6 +67,7 @@ class Forwarder:
         events: EventSink,
         ledger: Ledger | None = None,
         followup: Followup | None = None,
+        chain: Chain = NO_CHAIN,
     ) -> None:
         url = urlsplit(upstream.url)
         self.upstream = upstream
@@ -82,6 +85,7 @@ class Forwarder:
         self._events = events
         self._ledger = ledger or NullLedger()
         self._followup = followup
+        self._chain = chain
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -161,6 +165,7 @@ class Forwarder:
             self.gate.release(permit)
             raise
         row = row_of(result, keyed.kind, self.profile, keyed.rule)
+        row = inner_row(result, keyed.payment, self._chain, trusted=self.upstream.trust_outcome, usual=row)
         signal = Signal.NEUTRAL if self._ending.is_set() else TABLE[row].signal  # our end is not the provider's failure
         self.gate.settle(permit, signal, self._retry_after(result))
         number, seconds, probe = story.attempts + 1, self._clock.now() - started, permit.probe is not None

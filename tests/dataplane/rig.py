@@ -50,6 +50,8 @@ class Rig:
     runtime: Runtime
     recorder: Recorder
     runner: PaymentRunner
+    via: bytes
+    """What this replica adds to Via."""
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
     @property
@@ -70,10 +72,12 @@ class Rig:
         assert self.runner.server is not None
         return self.runner.server.connections
 
-    def arriving(self, line: bytes, *lines: bytes, host: bytes | None = None, body: bytes = b"") -> bytes:
-        """What has to arrive of a request whose client said `Host: shop`: `lines` follow the provider's Host."""
-        hop = [b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: shop"]
-        via = b"Via: 1.1 holdfast"
+    def arriving(
+        self, line: bytes, *lines: bytes, host: bytes | None = None, body: bytes = b"", asked: bytes = b"shop"
+    ) -> bytes:
+        """What has to arrive of a request whose client `asked` for this host: `lines` follow the provider's Host."""
+        hop = [b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: " + asked]
+        via = b"Via: " + self.via
         return b"\r\n".join([line, b"Host: " + (host or self.host), *lines, *hop, via, b"", body])
 
     async def finished(self, count: int = 1) -> list[PaymentFinished]:
@@ -120,7 +124,7 @@ async def replica(provider: Server, **options: Any) -> AsyncIterator[Rig]:
     await runner.setup()
     await web.TCPSite(runner, address.host, address.port).start()
     try:
-        yield Rig(provider, runner.addresses[0][1], runtime, recorder, runner)
+        yield Rig(provider, runner.addresses[0][1], runtime, recorder, runner, parts.chain.via)
     finally:
         await runner.cleanup()
         for forwarder in runtime.forwarders.values():
