@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
+from array import array
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -36,19 +40,26 @@ async def flushed(request: web.BaseRequest, seconds: float, *, wholly: bool = Fa
 
 
 async def _taken(request: web.BaseRequest, transport: asyncio.Transport, seconds: float) -> None:
-    left = transport.get_write_buffer_size()
-    while True:
-        try:
-            async with asyncio.timeout(seconds):
-                await request.writer.drain()
-        except TimeoutError:
-            now_left = transport.get_write_buffer_size()
-            if now_left < left:
-                left = now_left
-                continue
-            reset(transport)
-            raise NotReading from None
-        return
+    left = _left(transport)
+    draining = asyncio.ensure_future(request.writer.drain())
+    try:
+        while not (await asyncio.wait({draining}, timeout=seconds))[0]:  # drain() may not be cancelled and called again
+            before, left = left, _left(transport)
+            if left >= before:
+                reset(transport)
+                raise NotReading
+        await draining
+    finally:
+        draining.cancel()
+
+
+def _left(transport: asyncio.Transport) -> int:
+    """Bytes that the client has not acknowledged yet: ours and the kernel's, which takes more only in large steps."""
+    sock = transport.get_extra_info("socket")
+    queued = array("i", [0])
+    with suppress(OSError, AttributeError):
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, queued)
+    return transport.get_write_buffer_size() + queued[0]
 
 
 def reset(transport: asyncio.Transport) -> None:

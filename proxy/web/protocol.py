@@ -33,7 +33,7 @@ from proxy.web.response import AnswerResponse
 SLICE_BYTES = 8 << 10
 """A body in chunks is parsed in pieces of this size: tiny chunks cost the loop a microsecond for every byte."""
 FRAMING_BYTES = 32 << 10
-"""What chunk sizes, extensions and trailers may take beside a quarter of the body: some 16 bytes a chunk at least."""
+"""What chunk sizes, extensions and trailers may take beside 3/8 of the body, as chunks of 16 bytes need."""
 LONGEST_START_BYTES = 16 << 10
 """How much of an unfinished head is looked at to say what is wrong with it."""
 HEARD_SECONDS = 2.0
@@ -207,7 +207,7 @@ class PaymentProtocol(web.RequestHandler):
     def _count_framing(self, payload: Any, size: int, before: int) -> None:
         """Refuse a chunked body that is mostly chunk sizes."""
         self._framing += size - (payload.total_bytes - before)
-        if self._framing > FRAMING_BYTES + payload.total_bytes // 4 and not payload.is_eof():
+        if self._framing > FRAMING_BYTES + payload.total_bytes * 3 // 8 and not payload.is_eof():
             self._break_off("the body's chunks are too small")
             self._stop_hearing()
 

@@ -17,6 +17,7 @@ from proxy.core.events import Event, PaymentFinished
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
 from proxy.serve import make_runners
+from proxy.web.payments import Payments
 from proxy.web.server import PaymentRunner
 from tests.dataplane.client import Client, Reply, connected
 from tests.edges.hostile import Server, answering, serving, until
@@ -53,6 +54,13 @@ class Rig:
     via: bytes
     """What this replica adds to Via."""
     _ids: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def payments(self) -> Payments:
+        """The data plane's handler."""
+        handler: Any = self.runner._otherwise
+        payments: Payments = handler.__self__
+        return payments
 
     @property
     def host(self) -> bytes:
@@ -92,13 +100,14 @@ class Rig:
         return b"\r\n".join([line, *fixed, *lines, b"", body])
 
 
-def configuration(port: int, *, path: str = "", routes: Any = None, **upstream: Any) -> Config:
+def configuration(port: int, *, path: str = "", routes: Any = None, limits: Any = None, **upstream: Any) -> Config:
     """One upstream `mock` at `port`; retries without waits unless said otherwise."""
     quick = {"retry": {"max_retries": 3, "backoff_ms": [0]}, "breaker": {"consecutive_failures": 50}}
     return Config.model_validate(
         {
             "listen": "127.0.0.1:0",
             "upstreams": {"mock": {"url": f"http://127.0.0.1:{port}{path}", **quick, **upstream}},
+            "limits": limits or {},
             "routes": routes or [{"path": "/api/payment", "upstream": "mock"}],
         }
     )
