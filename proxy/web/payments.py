@@ -130,8 +130,9 @@ class Payments:
 
     def _hop(self, inbound: Inbound, target: Target, forwarder: Forwarder) -> Hop:
         request = inbound.request
-        theirs = target.authority or request.headers.get("Host", "")
-        host = theirs if forwarder.upstream.preserve_host else ""
+        host: str = request.headers.get("Host", "") if target.authority is None else target.authority
+        if not forwarder.upstream.preserve_host:
+            host = ""
         return Hop(
             host=host.encode("utf-8", "surrogateescape") or forwarder.host,
             client_ip=(request.remote or "unknown").encode(),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
@@ -90,7 +90,7 @@ async def test_a_loop_over_several_replicas_ends_as_well() -> None:
 
 @contextlib.asynccontextmanager
 async def two(
-    provider: Server, *, trusted: bool, inner: dict[str, object] | None = None
+    provider: Server, *, trusted: bool, inner: Mapping[str, object] | None = None
 ) -> AsyncIterator[tuple[Rig, Rig]]:
     """An outer replica, an inner one behind it, and a provider."""
     async with (
