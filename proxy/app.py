@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from proxy import __version__
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, chain_of
 from proxy.core.config import Config, Upstream
 from proxy.core.durability import StoreFacts
 from proxy.core.errors import ConfigError
@@ -77,6 +78,7 @@ class Parts:
     followup: Followup | None
     inspection: Inspection | None
     resolvers: Resolvers
+    chain: Chain
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -103,6 +105,7 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
     events = sinks if inspection is None else Fanout(sinks, inspection)
     store = _make_store(config, redis, clock, events)
     replica = new_replica(config, clock)
+    chain = chain_of(replica.id, secrets.token_bytes(16))
     local = MemoryJournal(replica.id, clock.now)
     ledger = _make_ledger(config, redis, store, replica, clock, events)
     followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
@@ -121,6 +124,7 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
         followup,
         inspection,
         resolvers,
+        chain,
     )
 
 
@@ -252,6 +256,7 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         events=parts.events,
         ledger=parts.ledger,
         followup=parts.followup,
+        chain=parts.chain,
     )
 
 

@@ -16,6 +16,7 @@ from proxy.bookkeeper import NullLedger
 from proxy.core import answers, retry
 from proxy.core.answers import Told
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, inner_row
 from proxy.core.config import Upstream
 from proxy.core.errors import RequestRefused, where
 from proxy.core.events import RetryDenied, RetryScheduled, TurnFailed
@@ -46,6 +47,7 @@ from proxy.ports import Clock, EventSink, Ledger, Transport
 from proxy.story import Story
 from proxy.telling import attempt_finished, payment_finished
 
+NO_CHAIN = Chain("holdfast", b"alone")
 EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
@@ -77,6 +79,7 @@ class Forwarder:
         events: EventSink,
         ledger: Ledger | None = None,
         followup: Followup | None = None,
+        chain: Chain = NO_CHAIN,
     ) -> None:
         url = urlsplit(upstream.url)
         self.upstream = upstream
@@ -97,6 +100,7 @@ class Forwarder:
         self._events = events
         self._ledger = ledger or NullLedger()
         self._followup = followup
+        self._chain = chain
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -201,6 +205,7 @@ class Forwarder:
             story.begin()
             result = self._held(await self._send(keyed, story, permit, self._remaining(caller)))
             row = row_of(result, keyed.kind, self.profile, keyed.rule)
+            row = inner_row(result, keyed.payment, self._chain, trusted=self.upstream.trust_outcome, usual=row)
         except BaseException as cut:
             story.break_off(cut)
             self.gate.release(permit)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from proxy.core import retry
 from proxy.core.errors import RequestRefused
+from proxy.core.ids import plain_id
 from proxy.core.ledger import OF_OUTCOME, UNTRACKED, Claim, Ground, Settlement, Write
 from proxy.core.model import Headers, Outcome, Response, Result, header
 from proxy.core.outcome import Row
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE
 
-LONGEST_ID = 128
 _SETTLED_BY = {Row.REPLAY: Ground.REPLAY, Row.DECLINE: Ground.DECLINE}
 
 
@@ -113,9 +113,7 @@ class Story:
 
 
 def provider_id(headers: Headers, profile: Profile) -> str | None:
-    """By what the provider calls this request, if it says so in plain letters."""
+    """By what the provider calls this request, if it says so in words that may be kept."""
     names = (*profile.request_id_headers, "request-id", "x-request-id")
-    values = (header(headers, name.lower().encode()) for name in names)
-    value = next(filter(None, values), b"").decode("latin-1")
-    plain = value.isascii() and value.isprintable() and len(value) <= LONGEST_ID
-    return value if value and plain else None
+    values = (plain_id(header(headers, name.lower().encode())) for name in names)
+    return next(filter(None, values), None)

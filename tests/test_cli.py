@@ -122,8 +122,8 @@ def test_check_warns_of_a_known_provider_under_another_profile_and_is_content(tm
             [
                 'FILE: upstreams.a.retry.max_retries: "many" is not valid: expected a whole number',
                 (
-                    "FILE: x: unknown key; known here: admin, drain, ledger, listen, listen_tls, log, redis, routes, "
-                    "summary, upstreams"
+                    "FILE: x: unknown key; known here: admin, drain, ledger, limits, listen, listen_tls, log, redis, "
+                    "routes, summary, upstreams"
                 ),
             ],
         ),

@@ -9,6 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from proxy.core.headers import to_client
+from proxy.core.ids import plain_id
 from proxy.core.model import Answer, Headers, Kind, Outcome, Response, Result, TransportFailure, header
 from proxy.core.outcome import Row
 from proxy.core.profiles import Profile
@@ -138,9 +139,9 @@ def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Heade
         return ()
     facts: list[tuple[bytes, bytes]] = [(b"X-Upstream-Status", b"%d" % failure.status)]
     own = () if profile is None else (name.lower().encode() for name in profile.request_id_headers)
-    ids = (header(failure.headers, name) for name in (*own, b"request-id", b"x-request-id"))
+    ids = (plain_id(header(failure.headers, name)) for name in (*own, b"request-id", b"x-request-id"))
     if request_id := next(filter(None, ids), None):
-        facts.append((b"X-Upstream-Request-Id", request_id))
+        facts.append((b"X-Upstream-Request-Id", request_id.encode()))
     return tuple(facts)
 
 

@@ -261,6 +261,8 @@ class Upstream(Section):
     an idle connection at any moment, and a write that meets this ends unknown."""
     max_connection_age: Annotated[Positive, Field(ge=1)] = 60.0
     """A connection is closed after about so long (a tenth more or less), so that the provider can move its traffic."""
+    trust_outcome: Switch = False
+    """The upstream is a Holdfast: where its own answer says that nothing was sent, that counts as not sent here too."""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
@@ -288,6 +290,22 @@ class Drain(Section):
     timeout: Positive = 30.0
 
 
+class Limits(Section):
+    """What clients may take of this process. Beyond it they are refused or cut off, and everybody else is served."""
+
+    head_timeout: Annotated[Positive, Field(le=300)] = 15.0
+    """From a head's first byte to its last, and for the first request of a connection: 408, or a silent end."""
+    idle_timeout: Annotated[Positive, Field(le=3600)] = 75.0
+    """How long a connection waits for its next request. Longer than the idle time of whoever connects."""
+    write_timeout: Annotated[Positive, Field(le=300)] = 15.0
+    """A client that takes no byte of its answer for so long is reset."""
+    buffered_bodies: Annotated[Bytes, Field(ge=1 << 20)] | None = None
+    """Bytes of request bodies held in memory at a time, beyond 16 KiB for each. null: what `max_body` needs twice, at
+    least 64MiB."""
+    max_connections: Annotated[Whole, Field(ge=1)] | None = None
+    """Client connections at a time. null: what the limit on open files leaves beside connections to providers."""
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
@@ -303,6 +321,9 @@ def _named(value: object) -> object:
     return [{"name": name, **body} if isinstance(body, dict) else body for name, body in value.items()]
 
 
+LEAST_BUFFERED = 64 << 20
+
+
 class Config(Section):
     """Everything one replica needs to know. Built by edges/config_file.py from YAML and the environment."""
 
@@ -316,6 +337,13 @@ class Config(Section):
     summary: Summary = Summary()
     log: Log = Log()
     drain: Drain = Drain()
+    limits: Limits = Limits()
+
+    @property
+    def buffered_bodies(self) -> int:
+        """Bytes of request bodies that may be held in memory at a time, beyond a little for each."""
+        largest = max(upstream.max_body for upstream in self.upstreams)
+        return self.limits.buffered_bodies or max(LEAST_BUFFERED, 2 * largest)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -329,4 +357,7 @@ class Config(Section):
         paths = [route.path for route in self.routes]
         if twice := {path for path in paths if paths.count(path) > 1}:
             raise ValueError(f"routes: {', '.join(sorted(twice))} is routed twice")
+        largest = max(upstream.max_body for upstream in self.upstreams)
+        if self.buffered_bodies < largest:
+            raise ValueError(f"limits.buffered_bodies: smaller than one body may be (max_body: {largest} bytes)")
         return self

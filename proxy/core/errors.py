@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import traceback
 
-from proxy.core.model import Outcome
+from proxy.core.model import Headers, Outcome
 
 
 class HoldfastError(Exception):
@@ -27,19 +27,29 @@ class ConfigError(HoldfastError):
 
 
 class RequestRefused(HoldfastError):
-    """A request we answer `status` ourselves; `error` is an RFC 9209 error type.
+    """A request we answer `status` ourselves; `error` is an RFC 9209 error type, `extra` more fields of the answer.
 
-    The outcome is NOT_SENT, save where the client broke off while its body was already on its way.
+    `reason` is a word for the log where the request itself is at fault. The outcome is NOT_SENT, save where the client
+    broke off while its body was already on its way.
     """
 
     def __init__(
-        self, status: int, detail: str, *, error: str = "http_request_error", outcome: Outcome = Outcome.NOT_SENT
+        self,
+        status: int,
+        detail: str,
+        *,
+        error: str = "http_request_error",
+        outcome: Outcome = Outcome.NOT_SENT,
+        reason: str | None = None,
+        extra: Headers = (),
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.error = error
         self.outcome = outcome
+        self.reason = reason
+        self.extra = extra
 
 
 class StoreUnavailable(HoldfastError):

@@ -46,7 +46,10 @@ class RetryDenied:
 
 @dataclass(frozen=True, slots=True)
 class PaymentFinished:
-    """A payment was answered (or its client had gone). `error` is set where the answer is ours."""
+    """A payment was answered (or its client had gone). `error` is set where the answer is ours.
+
+    `malformed` is a word for what was wrong with the request itself, where it was refused for that.
+    """
 
     route: str
     upstream: str
@@ -60,6 +63,14 @@ class PaymentFinished:
     seconds: float
     error: str | None
     detail: str | None = None
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDropped:
+    """A client connection was ended or turned away: `reason` is not_reading or too_many_connections."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +171,7 @@ Event = (
     | RetryScheduled
     | RetryDenied
     | PaymentFinished
+    | ClientDropped
     | CallRejected
     | BreakerChanged
     | StoreChanged

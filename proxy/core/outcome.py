@@ -38,6 +38,8 @@ class Row(StrEnum):
     REJECTED = "rejected"  # 20
     SUCCESS = "success"  # 21
     REDIRECT = "redirect"  # 22
+    INNER_NOT_SENT = "inner_not_sent"  # 2, told by a Holdfast behind us
+    INNER_REFUSED = "inner_refused"  # the same, where asking again would change nothing
 
 
 class Advice(StrEnum):

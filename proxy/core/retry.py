@@ -63,6 +63,8 @@ TABLE: dict[Row, Rule] = {
     Row.REJECTED: Rule(NONE, Outcome.FINAL, Signal.SUCCESS),
     Row.SUCCESS: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
     Row.REDIRECT: Rule(NONE, Outcome.FINAL, Signal.NEUTRAL),
+    Row.INNER_NOT_SENT: Rule(ALL, Outcome.NOT_SENT, Signal.NEUTRAL),  # the inner breaker is the one that learns
+    Row.INNER_REFUSED: Rule(NONE, Outcome.NOT_SENT, Signal.NEUTRAL),
 }
 
 RECEIVED_5XX = frozenset({Row.SERVER_ERROR, Row.BAD_GATEWAY, Row.UNAVAILABLE, Row.METHOD_OUTAGE})

@@ -6,6 +6,7 @@ Owns which fields are logged. Each is taken by name, so that a new field of an e
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     FollowedUp,
     LedgerLost,
@@ -29,6 +31,7 @@ from proxy.core.events import (
     TurnFailed,
 )
 from proxy.core.model import Outcome
+from proxy.core.throttle import Throttle
 from proxy.edges.log_setup import configure
 from proxy.edges.scrub import mask_library_text
 
@@ -38,13 +41,15 @@ __all__ = ["LogSink", "configure"]
 class LogSink:
     """An EventSink that writes a line for each event the level lets through."""
 
-    def __init__(self, logger: FilteringBoundLogger) -> None:
+    def __init__(self, logger: FilteringBoundLogger, now: Callable[[], float] = time.monotonic) -> None:
         self._log = logger
+        self._malformed_lines, self._dropped_lines = Throttle(now), Throttle(now, burst=1, per_second=0.2)
         self._info = logger.is_enabled_for(logging.INFO)
         self._store_up = True
         self._troubles: set[tuple[str, str]] = set()
         self._lines: dict[type, Callable[[Any], None]] = {
             PaymentFinished: self._payment,
+            ClientDropped: self._dropped,
             BreakerChanged: self._breaker,
             StoreChanged: self._store,
             StoreFailed: self._store_failed,
@@ -73,7 +78,29 @@ class LogSink:
         except Exception:  # noqa: BLE001 - see above
             return
 
+    def _dropped(self, event: ClientDropped) -> None:
+        if (left_out := self._dropped_lines.take()) is not None:
+            self._log.warning("client.dropped", reason=event.reason, suppressed=left_out)
+
+    def _malformed(self, event: PaymentFinished) -> None:
+        """What is at fault itself is no payment; a flood of it may not fill the disk."""
+        if not self._info or (left_out := self._malformed_lines.take()) is None:
+            return
+        self._log.info(
+            "request.malformed",
+            request_id=event.request_id,
+            route=event.route,
+            upstream=event.upstream,
+            status=event.status,
+            reason=event.malformed,
+            outcome=event.outcome.value,
+            suppressed=left_out,
+        )
+
     def _payment(self, event: PaymentFinished) -> None:
+        if event.malformed is not None and event.outcome is Outcome.NOT_SENT:
+            self._malformed(event)
+            return
         doubtful = event.outcome is Outcome.UNKNOWN
         if not (doubtful or self._info):
             return

@@ -12,6 +12,7 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     FollowedUp,
     LedgerLost,
@@ -25,7 +26,7 @@ from proxy.core.events import (
 )
 from proxy.core.outcome import Row
 from proxy.core.retry import TABLE, Denied
-from proxy.edges.metrics_series import FOLLOWUPS, METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
+from proxy.edges.metrics_series import DROPS, FOLLOWUPS, METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
 
 
 class Metrics:
@@ -58,10 +59,13 @@ class Metrics:
         self._states: set[str] = set()
         self._series.build_info.labels(version).set(1)
         self._series.redis_up.set(redis_up)
+        for reason in DROPS:
+            self._series.clients_dropped.labels(reason)
         for operation in STORE_OPERATIONS:
             self._series.redis_errors.labels(operation)
         self._folds: dict[type, Callable[[Any], None]] = {
             PaymentFinished: self._payment,
+            ClientDropped: lambda e: self._series.clients_dropped.labels(e.reason).inc(),
             AttemptFinished: self._attempt,
             RetryScheduled: lambda e: self._series.retries.labels(e.upstream, e.reason.value).inc(),
             RetryDenied: lambda e: self._series.retries_denied.labels(e.upstream, e.reason.value).inc(),

@@ -8,6 +8,7 @@ from proxy.core.model import Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a provider in the same rack to the longest deadline a payment is usually given."""
+DROPS = ("not_reading", "too_many_connections")
 FOLLOWUPS = ("resolved", "unknown", "stopped", "expired", "no_room")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 STATES = ("closed", "open", "half_open", "forced_open", "forced_closed")
@@ -34,6 +35,9 @@ class Series:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.requests = self._counter("requests", "Payments answered.", "route upstream method status outcome")
+        self.clients_dropped = self._counter(
+            "clients_dropped", "Client connections cut off or turned away, by reason.", "reason"
+        )
         self.request_seconds = self._histogram(
             "request_duration_seconds", "From the request's arrival to its answer.", "route upstream"
         )

@@ -11,6 +11,7 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     PaymentFinished,
     RetryDenied,
@@ -26,6 +27,7 @@ from proxy.edges.metrics_series import STATES
 
 SERIES = {
     "holdfast_requests_total": {"route", "upstream", "method", "status", "outcome"},
+    "holdfast_clients_dropped_total": {"reason"},
     "holdfast_request_duration_seconds": {"route", "upstream"},
     "holdfast_attempts_total": {"upstream", "result"},
     "holdfast_attempt_duration_seconds": {"upstream"},
@@ -101,6 +103,7 @@ CASES: list[tuple[Event, str, dict[str, str]]] = [
     (payment(), "requests_total", ANSWER),
     (payment(status=599), "requests_total", {**ANSWER, "status": "599"}),
     (payment(method="PROPFIND"), "requests_total", {**ANSWER, "method": "OTHER"}),
+    (ClientDropped("not_reading"), "clients_dropped_total", {"reason": "not_reading"}),
     (payment(), "request_duration_seconds_count", {"route": "/api/payment", "upstream": "mock"}),
     (
         AttemptFinished("mock", "r", 1, Row.TIMEOUT, None, None, 3, probe=False),
