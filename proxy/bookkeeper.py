@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from itertools import count
 from operator import attrgetter
 
@@ -43,8 +44,21 @@ class NullLedger:
     ) -> Claim | None:
         return UNTRACKED
 
+    def holds(self, claim: Claim) -> bool:  # noqa: ARG002
+        """Nobody else is known of."""
+        return True
+
     def settle(self, told: Settlement) -> None:
         """Nobody asks."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """A call under way: since when its lease runs (monotonic seconds), and whether it has held it without a break."""
+
+    write: Write
+    since: float
+    unbroken: bool = True
 
 
 class Bookkeeper:
@@ -72,7 +86,7 @@ class Bookkeeper:
         self._up = up
         self.recovery = Recovery(store, clock=clock, events=events)
         self._calls = count(1)
-        self._held: dict[str, tuple[Write, float]] = {}
+        self._held: dict[str, Hold] = {}
         self._waiting: dict[str, deque[Settlement]] = {}
         self._unknown: dict[str, int] = {}
         self._registered = False
@@ -106,9 +120,15 @@ class Bookkeeper:
             self._rest(trouble)
             return self._unheard(write, owner, keyed)
         except BaseException:
-            self._held[owner] = (write, self._clock.now())
+            self._held[owner] = Hold(write, self._clock.now())
             self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
             raise
+
+    def holds(self, claim: Claim) -> bool:
+        held = self._held.get(claim.owner)
+        if held is None:
+            return claim.write is None
+        return held.unbroken and self._clock.now() < held.since + self._lease
 
     def settle(self, told: Settlement) -> None:
         held = self._held.pop(told.owner, None)
@@ -166,18 +186,19 @@ class Bookkeeper:
         The store may have heard it all the same, and where it did not, it is told as soon as it can be: should this
         replica die in mid-call, there is a trace.
         """
-        self._held[owner] = (write, -math.inf)
-        return Claim(write, owner, doubt=keyed.key is not None and keyed.injected is None, degraded=True)
+        self._held[owner] = Hold(write, -math.inf, unbroken=False)
+        return Claim(write, owner, doubt=keyed.clients_key, degraded=True)
 
     async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
         """Ask until it is ours. Only what was granted is held: a waiter takes nothing from the call it waits for."""
         pause = FIRST_LOOK_SECONDS
         trusted = math.inf if keyed.rule is None else keyed.rule.trusted_seconds
         while True:
+            asked = self._clock.now()
             answer = await self.store.claim(write, owner, self._lease, trusted)
             self._learn(write.upstream, answer.tracked)
             if not answer.held:
-                self._held[owner] = (write, self._clock.now())
+                self._held[owner] = Hold(write, asked)
                 return granted(write, owner, answer.prior, answer.now)
             if patience() <= pause:
                 return None
@@ -238,14 +259,20 @@ class Bookkeeper:
     async def _renew(self, upstream: str) -> None:
         """Lengthen what is due; what the store lost or never heard is claimed now, so that a crash leaves a trace."""
         now = self._clock.now()
-        due = {o: w for o, (w, at) in self._held.items() if w.upstream == upstream and at + self._lease / 3 <= now}
+        due = {o: h for o, h in self._held.items() if h.write.upstream == upstream and h.since + self._lease / 3 <= now}
         if not due:
             return
-        free = await self.store.renew(upstream, [(write.id, owner) for owner, write in due.items()], self._lease)
-        self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
-        for owner, write in due.items():
-            if write.id in free and owner in self._held:
-                await self.store.claim(write, owner, self._lease)
+        lost = await self.store.renew(upstream, [(hold.write.id, owner) for owner, hold in due.items()], self._lease)
+        for owner, hold in due.items():
+            hold.since = now
+            if hold.write.id in lost and owner in self._held:
+                await self._claim_again(owner, hold)
+
+    async def _claim_again(self, owner: str, hold: Hold) -> None:
+        """Others may have been there meanwhile, unless the store says that nobody was."""
+        answer = await self.store.claim(hold.write, owner, self._lease)
+        nobody = answer.prior is None or answer.prior.state is State.NOT_SENT
+        hold.unbroken = hold.unbroken and nobody and not answer.held
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""

@@ -148,7 +148,7 @@ class Forwarder:
         if claim.degraded and keyed.injected is not None:  # nobody but us would know this key (payments.md section 6)
             keyed = replace(keyed, kind=Kind.UNKEYED)
         caller = replace(caller, key_age=claim.age) if claim.age else caller
-        story = Story(keyed.write, claim)
+        story = Story(keyed.write, claim, holds=lambda: not keyed.clients_key or self._ledger.holds(claim))
         try:
             answer = await self._rounds(keyed, caller, story)
         except BaseException as trouble:
@@ -180,8 +180,9 @@ class Forwarder:
         return self._answer(keyed, caller, story)
 
     def _conclude(self, keyed: Keyed, caller: Caller, story: Story) -> None:
-        self.settle(story)
+        """What is known is asked while the claim is held, and then told."""
         self._follow_up(keyed, caller, story)
+        self.settle(story)
 
     def _was_read(self, keyed: Keyed, caller: Caller, story: Story, ending: Ending) -> None:
         """An answer that broke off after its head was told is as unknown as one that broke off before (row 6)."""

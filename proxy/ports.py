@@ -210,7 +210,7 @@ class LedgerStore(Protocol):
     async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
         """Lengthen leases, given as id and owner; one that is somebody else's by now stays so.
 
-        Returns the ids that nobody holds: the store has lost the claim, or has never heard of it.
+        Returns the ids that are not held by the owner named: lost, never heard of, or somebody else's by now.
         """
 
     async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
@@ -237,6 +237,9 @@ class Ledger(Protocol):
 
         While a call with the same key is under way, wait for it for at most `patience()` seconds. None: it still is.
         """
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether nobody else can have taken the payment since: its lease is not over by this replica's own clock."""
 
     def settle(self, told: Settlement) -> None:
         """Write down what became of a call, in the background."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.core import retry
@@ -20,14 +21,16 @@ _SETTLED_BY = {Row.REPLAY: Ground.REPLAY, Row.DECLINE: Ground.DECLINE}
 class Story:
     """One call.
 
-    `write`: it may change something at the provider, so that doubt counts. Of the attempts before the last: `sent`, one
-    reached the provider; `doubt`, one may have been carried out. `settles`: the last answer comes from the layer that
-    knows the key. `broken`: what is known of an attempt that has begun and not ended; UNKNOWN from before its first
-    byte until it is classified, so that whatever goes wrong in between leaves nothing else.
+    `write`: it may change something at the provider, so that doubt counts. `holds`: whether the claim still stands;
+    once its lease is over, another call with the key may have gone out beside this one. Of the attempts before the
+    last: `sent`, one reached the provider; `doubt`, one may have been carried out. `settles`: the last answer comes
+    from the layer that knows the key. `broken`: what is known of an attempt that has begun and not ended; UNKNOWN from
+    before its first byte until it is classified, so that whatever goes wrong in between leaves nothing else.
     """
 
     write: bool = True
     claim: Claim = UNTRACKED
+    holds: Callable[[], bool] = lambda: True
     attempts: int = 0
     sent: bool = False
     doubt: bool = False
@@ -62,9 +65,10 @@ class Story:
         """What is known now, earlier calls with the same key included."""
         if self.broken is Outcome.UNKNOWN:
             return Outcome.UNKNOWN
+        earlier = self.claim.doubt or not self.holds()
         if self.last is None:
-            return Outcome.UNKNOWN if self.claim.doubt else Outcome.NOT_SENT
-        return self._known(self.last[1], doubt=self.doubt or (self.claim.doubt and not self._apart(self.last[1])))
+            return Outcome.UNKNOWN if earlier else Outcome.NOT_SENT
+        return self._known(self.last[1], doubt=self.doubt or (earlier and not self._apart(self.last[1])))
 
     def _apart(self, row: Row) -> bool:
         """Whether this call's answer stands by itself beside an earlier one whose outcome is known.

@@ -30,6 +30,11 @@ class Keyed:
     key: bytes | None = None
 
     @property
+    def clients_key(self) -> bool:
+        """Whether it came with a key of the client's own, so that another call may come with the same."""
+        return self.key is not None and self.injected is None
+
+    @property
     def write(self) -> bool:
         """Whether the request may change something, however safe it is to repeat (RFC 9110 section 9.2.1)."""
         return self.payment.method not in SAFE_METHODS

@@ -50,14 +50,14 @@ class MemoryLedger:
         return replace(after, trimmed=before.trimmed + after.trimmed)
 
     async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
-        now, free = self._now(), set()
+        now, lost = self._now(), set()
         for id_, owner in held:
             entry = self._entries.get((upstream, id_))
             if entry is not None and entry.owner == owner:
                 self._put((upstream, id_), replace(entry, lease=now + lease_seconds))
-            elif entry is None or not entry.held(now):
-                free.add(id_)
-        return frozenset(free)
+            else:
+                lost.add(id_)
+        return frozenset(lost)
 
     async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
         now, missing, resolved = self._now(), set(), set()

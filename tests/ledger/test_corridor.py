@@ -466,6 +466,17 @@ async def test_a_call_that_waits_takes_nothing_from_the_call_it_waits_for() -> N
     assert await bench.entries.states() == [State.FINAL]
 
 
+async def test_a_call_whose_lease_is_over_no_longer_speaks_for_its_key() -> None:
+    """This replica stood still for longer than its lease; another took the key, and lost its answer."""
+    bench = Bench()
+    slow, other = bench.corridor(Step(REFUSED, takes=6.0)), bench.corridor(RESET)
+    answer = await slow.pay()
+    assert answer.outcome is Outcome.UNKNOWN
+    assert (await other.pay()).outcome is Outcome.UNKNOWN
+    without = await bench.corridor(Step(REFUSED, takes=6.0)).pay(payment("POST"))
+    assert without.outcome is Outcome.NOT_SENT, "nobody else has a key of ours"
+
+
 async def test_unknown_outcomes_that_the_store_has_lost_are_told_and_written_back() -> None:
     """operations.md O1."""
     bench = Bench(auto=False)
