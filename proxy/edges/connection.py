@@ -15,9 +15,6 @@ from proxy.edges.wire import ResponseCut, not_sent
 if TYPE_CHECKING:
     from proxy.core.model import ByteStream, Payment
 
-RETIRING_STATUS = 503
-"""Whoever says that it can't serve just now (RFC 9110 section 15.6.4) may be about to leave; another may serve."""
-
 
 class Keeper(Protocol):
     """Who keeps connections between requests."""
@@ -108,7 +105,7 @@ class Connection(asyncio.Protocol):
     def settle(self) -> None:
         """Give the connection back if it can carry another request, else close it."""
         unsent = not self._sent or self._transport is None or self._transport.get_write_buffer_size()
-        if unsent or not self._reader.reusable or self._reader.status == RETIRING_STATUS:
+        if unsent or not self._reader.reusable:
             self.abort()
             return
         self._idle = True
