@@ -14,7 +14,7 @@ MARGIN = 0.8
 SHORTEST_SECONDS = 0.05
 """Where less than this would be safe, no idle connection is."""
 FORGET_SECONDS = 600.0
-ONE_EVENT_SECONDS = 0.02
+ONE_EVENT_SECONDS = 0.005
 """Connections closed within this of each other were closed by one cause: a restart is not a habit."""
 
 

@@ -174,10 +174,10 @@ class Answer:
     outcome: Outcome
     attempts: int
     error: str | None = None
-    detail: str | None = None
-    """What the wire showed, beside `error`: a few words of ours in printable ASCII."""
     injected_key: str | None = None
     degraded: str | None = None
+    detail: str | None = None
+    """What the wire showed, beside `error`: a few words of ours in printable ASCII."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

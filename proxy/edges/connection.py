@@ -15,8 +15,9 @@ from proxy.edges.wire import ResponseCut, not_sent
 if TYPE_CHECKING:
     from proxy.core.model import ByteStream, Payment
 
-RETIRING_STATUS = 503
-"""Whoever says that it can't serve just now (RFC 9110 section 15.6.4) may be about to leave; another may serve."""
+
+AT_ONCE = 8 * 1024
+"""A body up to this leaves with the first write; a larger one may still be writing when the answer comes."""
 
 
 class Keeper(Protocol):
@@ -86,10 +87,12 @@ class Connection(asyncio.Protocol):
         self._reader.begin(bodiless=payment.method == "HEAD")
         try:
             if isinstance(payment.body, bytes):
-                self._write(head + payment.body)
-                await self._wait(deadline)
+                with LastWords(self.raw if len(payment.body) > AT_ONCE else None):
+                    self._write(head + payment.body)
+                    await self._wait(deadline)
             else:
-                await self._converse(head, payment.body, payment.body_length or 0, deadline)
+                with LastWords(self.raw):
+                    await self._converse(head, payment.body, payment.body_length or 0, deadline)
         except BaseException:
             self.abort()
             raise
@@ -108,7 +111,7 @@ class Connection(asyncio.Protocol):
     def settle(self) -> None:
         """Give the connection back if it can carry another request, else close it."""
         unsent = not self._sent or self._transport is None or self._transport.get_write_buffer_size()
-        if unsent or not self._reader.reusable or self._reader.status == RETIRING_STATUS:
+        if unsent or not self._reader.reusable:
             self.abort()
             return
         self._idle = True
@@ -154,13 +157,12 @@ class Connection(asyncio.Protocol):
     async def _converse(self, head: bytes, body: ByteStream, length: int, deadline: float) -> None:
         """Send `head` and `body` until something can be said of the answer; that ends the sending, whole or not."""
         self._sent = False
-        with LastWords(self.raw):
-            self._write(head)
-            pump = self._loop.create_task(self._send_body(body, length))
-            try:
-                await self._wait(deadline)
-            finally:
-                error = await stop(pump)
+        self._write(head)
+        pump = self._loop.create_task(self._send_body(body, length))
+        try:
+            await self._wait(deadline)
+        finally:
+            error = await stop(pump)
         if error is not None and not self._answered and not self.lost:
             raise error
 

@@ -72,6 +72,10 @@ class Dialer:
         """Try this address last for a while: it took a connection, or should have, and that came to nothing."""
         self._shunned[ip] = self._now()
 
+    def doubt(self) -> None:
+        """Look the name up again soon: what answers there now says that it can't serve."""
+        self._resolver.doubt()
+
     async def _connect(self, progress: _Progress, patience: float) -> Connection:
         addresses = self._best_first(await self._resolver.addresses())
         progress.stage = "TCP"

@@ -45,12 +45,12 @@ def mend(received: bytes, objection: str) -> bytes | None:
 
 
 def _mended_head(lines: list[bytes], objection: str, *, whole: bool) -> bytes:
-    """One head without its end; of one that is not `whole`, the last line may be a part and is not looked at."""
+    """One head without its end; of one that is not `whole`, the last line may be a part and is not yet a field."""
     if not (lines[0].startswith(_START) or _START.startswith(lines[0])):
         raise Unreadable(objection)
-    lines = lines if whole else lines[:-1]
-    for line in lines:
+    for line in lines if whole else (*lines[:-1], lines[-1].removesuffix(b"\r")):
         _check_line(line)
+    lines = lines if whole else lines[:-1]
     if lines and not _STATUS_LINE.fullmatch(lines[0]):
         raise Unreadable(objection)
     fields = _unfolded(lines[1:])
@@ -63,7 +63,7 @@ def _check_line(line: bytes) -> None:
     for byte, name in ((b"\n", "LF"), (b"\r", "CR")):
         if byte in line:
             raise Unreadable(f"bare {name} in the head")
-    if _CONTROL.search(line) and not _STATUS_LINE.fullmatch(line):
+    if _CONTROL.search(line) and not line.startswith(_START):
         raise Unreadable(f"control byte in {_named(line)}")
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpUpstream", "Target"]
 
+LEAVING_SECONDS = 5.0
+"""Who answers 503 (RFC 9110 section 15.6.4) may be about to leave: its connection is used for so long at most, and its
+name looked up again. Not dropped at once: new handshakes by the hundred help no one who is merely overloaded."""
+_UNAVAILABLE = 503
 TOO_LATE = "ended before anything was sent"
 
 
@@ -97,6 +101,9 @@ class HttpUpstream:
         if isinstance(result, Response):
             if rested is not None:
                 self._pool.kept(rested)
+            if result.status == _UNAVAILABLE:
+                connection.retire_at = min(connection.retire_at, self._now() + LEAVING_SECONDS)
+                self._dialer.doubt()
             return
         if result.certainty is Certainty.NOT_SENT or result.error is WireError.JUNK:
             return

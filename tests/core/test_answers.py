@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.answers import Told, answer_headers, failed, problem, provider_answer, refused
-from proxy.core.model import Answer, Kind, Outcome, header
+from proxy.core.model import Answer, Certainty, Kind, Outcome, TransportFailure, WireError, header
 from proxy.core.outcome import Row
 from tests import fakes
 from tests.fakes import FakeStream, response
@@ -122,3 +122,20 @@ def test_key_degradation_and_error_are_told_where_there_are_any() -> None:
     assert header(headers, b"x-proxy-idempotency-key") == b"key-1"
     assert header(headers, b"x-proxy-degraded") == b"breaker"
     assert header(headers, b"proxy-status") == b"holdfast; error=dns_error"
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("no complete head in time", b'; details="no complete head in time"'),
+        ('say "no" \\ or "yes"', b'; details="say \\"no\\" \\\\ or \\"yes\\""'),
+        ("", b""),
+        ("d\u00e9j\u00e0 vu", b""),
+        ("two\r\nlines", b""),
+    ],
+)
+def test_what_the_wire_showed_is_told_as_a_structured_string(detail: str, told: bytes) -> None:
+    failure = TransportFailure(Certainty.NO_ANSWER, WireError.JUNK, detail)
+    for outcome in (Outcome.UNKNOWN, Outcome.NOT_SENT):
+        answer = failed(failure, Row.NO_ANSWER, Kind.KEYED, 424, Told("req-1", 1, outcome))
+        assert header(answer_headers(answer, "req-1"), b"proxy-status") == b"holdfast; error=http_protocol_error" + told

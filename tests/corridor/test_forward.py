@@ -646,7 +646,7 @@ async def test_the_stations_are_told_in_order() -> None:
     corridor = Corridor(Step(TIMEOUT, takes=3.0), Step(response(503), takes=0.5), Step(OK, takes=0.25), draw=0.0)
     await corridor.pay(started=corridor.clock.now() - 1.0)
     assert corridor.sink.events == [
-        AttemptFinished("mock", "req-1", 1, Row.TIMEOUT, None, "http_response_timeout", 3.0, probe=False),
+        AttemptFinished("mock", "req-1", 1, Row.TIMEOUT, None, "http_response_timeout", 3.0, False, "because"),
         RetryScheduled("mock", "req-1", Row.TIMEOUT, 0.0),
         AttemptFinished("mock", "req-1", 2, Row.UNAVAILABLE, 503, None, 0.5, probe=False),
         RetryScheduled("mock", "req-1", Row.UNAVAILABLE, 0.0),
@@ -671,6 +671,7 @@ async def test_the_finish_says_how_it_ended() -> None:
             attempts=1,
             seconds=3.0,
             error="http_response_timeout",
+            detail="because",
         )
     ]
 
