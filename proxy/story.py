@@ -51,7 +51,7 @@ class Story:
             return Outcome.UNKNOWN
         if self.last is None:
             return Outcome.UNKNOWN if self.doubt else Outcome.NOT_SENT
-        return retry.outcome_after(self.last[1], doubtful=self.doubt, sent=self.sent)
+        return retry.outcome_after(self.last[1], self.kind, doubtful=self.doubt, sent=self.sent)
 
     def settlement(self, write: Write, owner: str, profile: Profile) -> Settlement:
         """What the ledger is told of it.
