@@ -308,7 +308,7 @@ class Forwarder:
 
     def may_repeat(self, keyed: Keyed, caller: Caller, row: Row, result: Result, in_seconds: float = 0.0) -> bool:
         kind, advice = self._kind(keyed, caller, in_seconds), hint_of(result, self.profile)
-        return retry.may_repeat(row, kind, self.profile, rule=keyed.rule, advice=advice)
+        return retry.may_repeat(row, kind, keyed.rule, advice=advice)
 
     def rest_after(self, keyed: Keyed, row: Row, result: Result) -> float:
         """Seconds that the same key must not go out again for, whatever the backoff says."""
@@ -344,7 +344,7 @@ class Forwarder:
 
     def _kind(self, keyed: Keyed, caller: Caller, in_seconds: float = 0.0) -> Kind:
         age = caller.key_age + self._clock.now() - caller.started + in_seconds
-        return kind_at_age(keyed.kind, self.profile, age, keyed.rule)
+        return kind_at_age(keyed.kind, keyed.rule, age)
 
     def _remaining(self, caller: Caller) -> float:
         if self._ending.is_set():

@@ -21,7 +21,7 @@ from proxy.core.model import Body, Headers, Payment
 from proxy.core.reading import Document
 
 if TYPE_CHECKING:
-    from proxy.core.profiles import KeyRule
+    from proxy.core.key_terms import KeyTerms
 
 CREDENTIALS = frozenset(
     {
@@ -59,11 +59,11 @@ class Destination:
     references: tuple[str, ...] = ()
     """Fields of a body by which the client may know the payment."""
 
-    def rule(self, rule: KeyRule | None) -> str:
+    def rule(self, terms: KeyTerms | None) -> str:
         """By which profile and which place of the key an answer is read; empty without a key."""
-        if rule is None:
+        if terms is None:
             return ""
-        return f"{self.profile}:{rule.header or ' '.join(place.path or place.xml or '' for place in rule.body)}"
+        return f"{self.profile}:{terms.header or ' '.join(place.path or place.xml or '' for place in terms.rule.body)}"
 
 
 def describe(secret: bytes, destination: Destination, keyed: Keyed, *, unique: str) -> Write:

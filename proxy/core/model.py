@@ -79,6 +79,10 @@ class WatchedStream:
             self._ending = ending
 
 
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that ask for nothing to be changed (RFC 9110 section 9.2.1); every other one is a write."""
+
+
 class Kind(StrEnum):
     """How a request may be repeated (payments.md section 6)."""
 
