@@ -22,6 +22,7 @@ from tests.edges.hostile import (
 
 SHORT = {"connect": "50ms", "attempt": "100ms", "total": "400ms"}
 POST = b"POST /api/payment HTTP/1.1\r\nHost: shop\r\nX-Request-Id: r\r\n\r\n"
+OWN_KEY = POST.replace(b"X-R", b"Idempotency-Key: k\r\nX-R")
 GET = POST.replace(b"POST", b"GET")
 
 
@@ -62,11 +63,12 @@ async def test_a_name_that_does_not_resolve_is_a_502() -> None:
         ),
     ],
 )
-async def test_a_write_without_an_answer_is_504_where_it_had_a_key_and_424_where_not(
+async def test_a_write_without_an_answer_is_504_where_its_client_has_a_key_and_424_where_not(
     script: object, error: str
 ) -> None:
     async with proxied(script) as rig:  # type: ignore[arg-type]
-        assert told(await rig.ask(POST)) == (504, "unknown", error, 4)
+        assert told(await rig.ask(OWN_KEY)) == (504, "unknown", error, 4)
+        assert told(await rig.ask(POST)) == (424, "unknown", error, 4), "a key of ours protects our own attempts only"
     async with proxied(script, inject_key=False) as rig:  # type: ignore[arg-type]
         assert told(await rig.ask(POST)) == (424, "unknown", error, 1)
         (finished,) = await rig.finished()
@@ -74,14 +76,14 @@ async def test_a_write_without_an_answer_is_504_where_it_had_a_key_and_424_where
     async with proxied(script, inject_key=False, unknown_status=504) as rig:  # type: ignore[arg-type]
         assert told(await rig.ask(POST)) == (504, "unknown", error, 1)
     async with proxied(script, profile="none") as rig:  # type: ignore[arg-type]
-        reply = await rig.ask(POST.replace(b"X-R", b"Idempotency-Key: k\r\nX-R"))
+        reply = await rig.ask(OWN_KEY)
         assert told(reply) == (424, "unknown", error, 1)
         assert b"Idempotency-Key: k\r\n" in rig.provider.arrived[0]
 
 
 async def test_silence_is_a_timeout() -> None:
     async with proxied(hang, timeouts=SHORT, retry={"max_retries": 1, "backoff_ms": [0]}) as rig:
-        assert told(await rig.ask(POST)) == (504, "unknown", "http_response_timeout", 2)
+        assert told(await rig.ask(OWN_KEY)) == (504, "unknown", "http_response_timeout", 2)
         assert told(await rig.ask(GET)) == (504, "unknown", "http_response_timeout", 2)
 
 
