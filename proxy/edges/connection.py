@@ -46,8 +46,8 @@ class Connection(asyncio.Protocol):
         "_streaming",
         "_transport",
         "_waiter",
+        "address",
         "idle_since",
-        "ip",
         "lost",
         "raw",
         "rested",
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self.rested: float | None = None
         """Seconds that it had been idle before the request it carries now; None for its first one."""
         self.retire_at = float("inf")
-        self.ip = ""
+        self.address = ("", 0)
         self.raw: asyncio.Transport | None = None
         """What lies beneath TLS."""
         self.lost = False

@@ -10,13 +10,14 @@ import aiohappyeyeballs
 
 from proxy.core.model import TransportFailure, WireError
 from proxy.edges.connection import Connection
+from proxy.edges.resolver import address_of
 from proxy.edges.wire import connect_failure, not_sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from proxy.edges.connection import Keeper
-    from proxy.edges.resolver import AddressInfo, Resolver
+    from proxy.edges.resolver import Address, AddressInfo, Resolver
     from proxy.edges.wire import Target
 
 STAGGER_SECONDS = 0.25
@@ -40,7 +41,7 @@ class Dialer:
         self._keeper = keeper
         self._now = now
         self._draw = draw
-        self._shunned: dict[str, float] = {}
+        self._shunned: dict[Address, float] = {}
         self._dialling: set[asyncio.Timeout] = set()
 
     async def dial(self, timeout: float) -> Connection | TransportFailure:
@@ -68,9 +69,9 @@ class Dialer:
             if not limit.expired():
                 limit.reschedule(now)
 
-    def shun(self, ip: str) -> None:
+    def shun(self, address: Address) -> None:
         """Try this address last for a while: it took a connection, or should have, and that came to nothing."""
-        self._shunned[ip] = self._now()
+        self._shunned[address] = self._now()
 
     def doubt(self) -> None:
         """Look the name up again soon: what answers there now says that it can't serve."""
@@ -83,7 +84,7 @@ class Dialer:
         progress.stage = "TLS"
         connection = Connection(asyncio.get_running_loop(), self._target.buffer_limit, self._keeper)
         await _open(progress.winner[0], connection, self._target)
-        connection.ip = self._reached(progress)
+        connection.address = self._reached(progress)
         age = self._target.max_age_seconds * (1 - AGE_JITTER + 2 * AGE_JITTER * self._draw())
         connection.retire_at = self._now() + age
         return connection
@@ -91,14 +92,14 @@ class Dialer:
     def _best_first(self, addresses: Sequence[AddressInfo]) -> list[AddressInfo]:
         """In the resolver's order, but what failed lately goes last, the latest failure at the very end."""
         now = self._now()
-        self._shunned = {ip: at for ip, at in self._shunned.items() if now - at < SHUN_SECONDS}
-        return sorted(addresses, key=lambda info: self._shunned.get(info[4][0], float("-inf")))
+        self._shunned = {address: at for address, at in self._shunned.items() if now - at < SHUN_SECONDS}
+        return sorted(addresses, key=lambda info: self._shunned.get(address_of(info), float("-inf")))
 
-    def _reached(self, progress: _Progress) -> str:
+    def _reached(self, progress: _Progress) -> Address:
         """The winner is good; what was tried before it failed, or was slower by a whole stagger."""
         before = progress.tried[: progress.tried.index(progress.winner)]
-        for _, ip in before:
-            self.shun(ip)
+        for _, address in before:
+            self.shun(address)
         self._shunned.pop(progress.winner[1], None)
         return progress.winner[1]
 
@@ -117,8 +118,8 @@ class _Progress:
 
     def __init__(self) -> None:
         self.stage = "name resolution"
-        self.tried: list[tuple[socket.socket, str]] = []
-        self.winner: tuple[socket.socket, str]
+        self.tried: list[tuple[socket.socket, Address]] = []
+        self.winner: tuple[socket.socket, Address]
 
     def timeout(self) -> TransportFailure:
         """What to call it that the time is over here."""
@@ -131,7 +132,7 @@ async def _race(addresses: Sequence[AddressInfo], progress: _Progress, stagger: 
 
     def begin(info: aiohappyeyeballs.AddrInfoType) -> socket.socket:
         sock = socket.socket(*info[:3])
-        progress.tried.append((sock, str(info[4][0])))
+        progress.tried.append((sock, address_of(info)))
         return sock
 
     try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.edges.connection import Connection
+    from proxy.edges.resolver import Address
 
 WATCHED = 8
 """So many idle connections are kept where none is trusted, to see whether the host keeps them after all."""
@@ -32,7 +33,7 @@ class Pool:
         max_idle: int,
         idle_seconds: float,
         now: Callable[[], float],
-        current: Callable[[str], bool] = lambda _: True,
+        current: Callable[[Address], bool] = lambda _: True,
     ) -> None:
         self._idle: deque[Connection] = deque()
         self._max_idle = max_idle
@@ -106,7 +107,7 @@ class Pool:
             self._idle.pop().abort()
 
     def _good(self, connection: Connection, now: float) -> bool:
-        return connection.usable and now < connection.retire_at and self._current(connection.ip)
+        return connection.usable and now < connection.retire_at and self._current(connection.address)
 
     def _trim(self, now: float) -> None:
         """Close what nobody will use again; the oldest lie at the bottom. They were kept to the last, which is told."""

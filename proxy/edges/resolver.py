@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 """What getaddrinfo tells of one address: family, type, protocol, canonical name, socket address."""
+Address = tuple[str, int]
+"""An IP address in its text form, and a port."""
 LookUp = Callable[[str, int], Sequence[AddressInfo]]
 """Finds the addresses of a host and port; blocks for as long as it likes, and raises OSError or UnicodeError."""
 
@@ -84,12 +86,12 @@ class Resolver:
             raise self._error
         return self._addresses
 
-    def holds(self, ip: str) -> bool:
+    def holds(self, address: Address) -> bool:
         """Whether an address is among the ones known, which is looked into when they have gone stale. Never waits."""
         now = self._now()
         if now >= self._fresh_until:
             self._look(now)
-        return not self._addresses or any(_ip(known) == ip for known in self._addresses)
+        return not self._addresses or any(address_of(known) == address for known in self._addresses)
 
     def doubt(self) -> None:
         """The addresses don't do what they should: look the name up again soon."""
@@ -157,5 +159,6 @@ def _literal(host: str, port: int) -> Sequence[AddressInfo]:
         return ()
 
 
-def _ip(info: AddressInfo) -> str:
-    return info[4][0]
+def address_of(info: AddressInfo) -> Address:
+    """Where it leads: the same for the same place, whatever else is told of it."""
+    return info[4][0], info[4][1]

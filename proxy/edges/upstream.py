@@ -108,7 +108,7 @@ class HttpUpstream:
         if result.certainty is Certainty.NOT_SENT or result.error is WireError.JUNK:
             return
         if rested is None:
-            self._dialer.shun(connection.ip)
+            self._dialer.shun(connection.address)
             return
         self._pool.silence(began)
         if result.error is WireError.RESET and connection.silent:
