@@ -112,8 +112,8 @@ def test_check_says_ok_and_how_much_there_is() -> None:
             [
                 'FILE: upstreams.a.retry.max_retries: "many" is not valid: expected a whole number',
                 (
-                    "FILE: x: unknown key; known here: admin, drain, ledger, limits, listen, listen_tls, log, redis, routes, "
-                    "summary, upstreams"
+                    "FILE: x: unknown key; known here: admin, drain, ledger, limits, listen, listen_tls, log, redis, "
+                    "routes, summary, upstreams"
                 ),
             ],
         ),

@@ -36,7 +36,7 @@ FRAMING_BYTES = 32 << 10
 """What chunk sizes, extensions and trailers may take beside 3/8 of the body, as chunks of 16 bytes need."""
 LONGEST_START_BYTES = 16 << 10
 """How much of an unfinished head is looked at to say what is wrong with it."""
-HEARD_SECONDS = 2.0
+HEARD_SECONDS = 1.0
 """How long a connection beyond the limit may take to say what it wants."""
 LINGER_SECONDS = 2.0
 """How long a client that we stop listening to may take to read why (RFC 9112 section 9.6)."""
@@ -367,7 +367,7 @@ class PaymentProtocol(web.RequestHandler):
         if isinstance(exc, Flawed):
             return self.refusals.malformed(exc.flaw, method)
         if isinstance(exc, TooManyConnections):
-            return self.refusals.busy(method)
+            return self.refusals.busy(method, heard=False)
         if status < 500:  # noqa: PLR2004
             return self.refusals.malformed(NOT_HTTP, method)
         self.log_exception("unexpected error", exc_info=exc)

@@ -94,7 +94,7 @@ class PaymentRunner(web.AppRunner):
             if otherwise is None or path in whole or path.startswith(begun):
                 answer = await own(request)
             elif _is_heard_only(request):
-                return self._refusals.busy(request.method)
+                return self._refusals.busy(request.method, heard=True)
             else:
                 return await otherwise(request)
             if _is_heard_only(request):
