@@ -164,14 +164,12 @@ class PaymentProtocol(web.RequestHandler):
         """Parse what came, in pieces where it is chunked: a flood of tiny chunks must not hold everybody up."""
         if self._unheard:
             return
-        if self._backlog:
-            if data:
-                self._backlog.append(data)
-            self._parse(b"")
-        elif len(data) <= SLICE_BYTES or self._is_counted_body():
+        if not self._backlog and (len(data) <= SLICE_BYTES or self._is_counted_body()):  # the usual case
             self._parse(data)
             return
-        else:
+        if self._backlog:
+            self._parse(b"")
+        if data:
             self._backlog.append(data)
         self._work_off()
 
@@ -190,8 +188,9 @@ class PaymentProtocol(web.RequestHandler):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        payload, in_body = self._last_payload, self._in_body()
-        before, known = (payload.total_bytes if in_body else 0), len(self._messages)
+        payload, known = self._last_payload, len(self._messages)
+        in_body = payload is not None and not payload.is_eof()
+        before = payload.total_bytes if in_body else 0
         super().data_received(data)
         if len(self._messages) > known:
             self._take_note(data)
@@ -200,9 +199,6 @@ class PaymentProtocol(web.RequestHandler):
                 self._count_framing(payload, len(data), before)
         elif not (self._close or self._force_close):
             self._head_begins(data)
-
-    def _in_body(self) -> bool:
-        return self._last_payload is not None and not self._last_payload.is_eof()
 
     def _count_framing(self, payload: Any, size: int, before: int) -> None:
         """Refuse a chunked body that is mostly chunk sizes."""
