@@ -68,7 +68,10 @@ def inner_row(result: Result, payment: Payment, chain: Chain, *, trusted: bool, 
         return usual
     if result.status == LOOP_STATUS and chain.was_own_loop(result, payment):
         return Row.INNER_REFUSED
-    told, own = _told(result.headers), _is_holdfasts_own(result.headers)
+    told = _told(result.headers)
+    if told is None:  # the usual case: a provider
+        return usual
+    own = _is_holdfasts_own(result.headers)
     if told == Outcome.UNKNOWN.value and (trusted or own) and TABLE[usual].outcome is not Outcome.UNKNOWN:
         return Row.NO_ANSWER
     if not (trusted and own and told == Outcome.NOT_SENT.value):

@@ -72,8 +72,18 @@ def _gone(headers: Headers, profile: Profile | None) -> frozenset[bytes]:
     named = _connection_options(headers)
     if named <= HOP_BY_HOP | _CONNECTION_ONLY:
         return HOP_BY_HOP
-    kept = _END_TO_END | key_fields(profile)
-    return HOP_BY_HOP | {name for name in named if name not in kept and _DECIDES_MONEY.search(name) is None}
+    return HOP_BY_HOP | {name for name in named if not is_the_providers(name, profile)}
+
+
+def is_the_providers(name: bytes, profile: Profile | None) -> bool:
+    """Whether a field, by its lower-case name, is meant for the provider and may decide about money."""
+    return name in _END_TO_END or name in key_fields(profile) or _DECIDES_MONEY.search(name) is not None
+
+
+def lost_trailers(headers: Headers, profile: Profile | None) -> bool:
+    """Whether the request says that a field the provider should read comes as a trailer, and so would be lost here."""
+    named = b",".join(value for name, value in headers if name.lower() == b"trailer").lower().split(b",")
+    return any(is_the_providers(name.strip(), profile) for name in named)
 
 
 def key_fields(profile: Profile | None) -> frozenset[bytes]:

@@ -64,7 +64,7 @@ _DOTS = Flaw(400, "dot_segments", "The path has dot segments, raw or encoded; se
 
 def flaw_of(version: tuple[int, int], host: str | None, coding: str | None) -> Flaw | None:
     """What is wrong with a request's version, Host and Transfer-Encoding; None if nothing is."""
-    if version not in {(1, 1), (1, 0)}:
+    if version != (1, 1) and version != (1, 0):  # noqa: PLR1714 - asked of every request: no hash
         return NO_VERSION if version < (1, 0) else VERSION
     if coding is not None and (version == (1, 0) or not coding.strip()):
         return _OLD_CODING if version == (1, 0) else _NO_CODING

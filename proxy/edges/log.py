@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,8 @@ class LogSink:
 
     def __init__(self, logger: FilteringBoundLogger, now: Callable[[], float] = time.monotonic) -> None:
         self._log = logger
-        self._malformed_lines, self._dropped_lines = Throttle(now), Throttle(now, burst=1, per_second=0.2)
+        self._malformed_lines = Throttle(now)
+        self._dropped_lines = defaultdict[str, Throttle](lambda: Throttle(now, burst=1, per_second=0.2))
         self._info = logger.is_enabled_for(logging.INFO)
         self._store_up = True
         self._troubles: set[tuple[str, str]] = set()
@@ -79,7 +81,7 @@ class LogSink:
             return
 
     def _dropped(self, event: ClientDropped) -> None:
-        if (left_out := self._dropped_lines.take()) is not None:
+        if (left_out := self._dropped_lines[event.reason].take()) is not None:
             self._log.warning("client.dropped", reason=event.reason, suppressed=left_out)
 
     def _malformed(self, event: PaymentFinished) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from proxy.core.answers import BREAKER_OPEN
 from proxy.core.errors import RequestRefused
+from proxy.core.model import Headers
 
 FREE_BYTES = 16 << 10
 """What every request may hold unasked, so that uploads never keep an ordinary payment out."""
-_RETRY_AFTER = ((b"Retry-After", b"1"),)
+_RETRY_AFTER: Headers = ((b"Retry-After", b"1"),)
 
 
 class BodyMemory:

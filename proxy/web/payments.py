@@ -13,7 +13,7 @@ from proxy.core.cards import looks_like_card_number
 from proxy.core.chained import LOOP_STATUS, Chain
 from proxy.core.errors import RequestRefused
 from proxy.core.events import PaymentFinished
-from proxy.core.headers import Hop, to_provider, with_host
+from proxy.core.headers import Hop, lost_trailers, to_provider, with_host
 from proxy.core.malformed import Flaw, Target, read_target
 from proxy.core.model import Answer, Kind, Outcome, Payment
 from proxy.core.profiles import Profile
@@ -94,6 +94,9 @@ class Payments:
         if target.authority is not None:
             headers = with_host(headers, target.authority.encode())
         self._check_loop(request)
+        if "Trailer" in request.headers and lost_trailers(headers, forwarder.profile):
+            detail = "A field that the provider should read comes as a trailer; send it in the head. Nothing was sent."
+            raise RequestRefused(400, detail, reason="trailer")
         body, length = await read_body(
             request,
             hold,

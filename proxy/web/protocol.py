@@ -27,16 +27,13 @@ from proxy.core.malformed import (
     is_loose,
 )
 from proxy.web.door import Door, Entry
+from proxy.web.pace import Framing, HeadWatch, begun_behind
 from proxy.web.refusals import Refusals
 from proxy.web.response import AnswerResponse
 
 SLICE_BYTES = 8 << 10
 """A body in chunks is parsed in pieces of this size: tiny chunks cost the loop a microsecond for every byte."""
-FRAMING_BYTES = 32 << 10
-"""What chunk sizes, extensions and trailers may take beside 3/8 of the body, as chunks of 16 bytes need."""
-LONGEST_START_BYTES = 16 << 10
-"""How much of an unfinished head is looked at to say what is wrong with it."""
-HEARD_SECONDS = 2.0
+HEARD_SECONDS = 1.0
 """How long a connection beyond the limit may take to say what it wants."""
 LINGER_SECONDS = 2.0
 """How long a client that we stop listening to may take to read why (RFC 9112 section 9.6)."""
@@ -77,14 +74,11 @@ class PaymentProtocol(web.RequestHandler):
         "_answered",
         "_around",
         "_backlog",
-        "_chunked",
         "_curt",
         "_framing",
         "_gone",
-        "_head_timeout",
-        "_head_timer",
+        "_head",
         "_last_payload",
-        "_start_of_head",
         "_unheard",
         "_wire",
         "half_closed",
@@ -96,16 +90,13 @@ class PaymentProtocol(web.RequestHandler):
         limits = around.limits()
         super().__init__(manager, keepalive_timeout=limits.idle_timeout, **kwargs)
         self._around = around
-        self._head_timeout = limits.head_timeout
+        self._head = HeadWatch(self._loop, limits.head_timeout, self._head_is_late)
         self.write_timeout = limits.write_timeout
         self._last_payload: Any = None
         self._answered: Any = None
         self._backlog: deque[bytes] = deque()
-        self._chunked = False
         self._curt = False
-        self._framing = 0
-        self._start_of_head = b""
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._framing = Framing()
         self._unheard = False
         self._gone: asyncio.Event | None = None
         self._wire: asyncio.Transport | None = None
@@ -131,19 +122,19 @@ class PaymentProtocol(web.RequestHandler):
         entry = self._around.door.enter()
         if entry is not Entry.SERVED:
             self.heard_only = True
-            self._head_timeout = min(self._head_timeout, HEARD_SECONDS)
+            self._head.seconds = min(self._head.seconds, HEARD_SECONDS)
             self.refusals.dropped("too_many_connections")
         if entry is Entry.TURNED_AWAY:
             self._curt = True
             self._refuse(None)
         else:
-            self._watch_head()
+            self._head.watch()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection as gone, whatever it was doing."""
         if self._manager is not None:
             self._around.door.leave()
-        self._stop_watching()
+        self._head.stop()
         self._backlog.clear()
         if self._gone is not None:
             self._gone.set()
@@ -164,21 +155,19 @@ class PaymentProtocol(web.RequestHandler):
         """Parse what came, in pieces where it is chunked: a flood of tiny chunks must not hold everybody up."""
         if self._unheard:
             return
-        if self._backlog:
-            if data:
-                self._backlog.append(data)
-            self._parse(b"")
-        elif len(data) <= SLICE_BYTES or self._is_counted_body():
+        if not self._backlog and (len(data) <= SLICE_BYTES or self._is_counted_body()):  # the usual case
             self._parse(data)
             return
-        else:
+        if self._backlog:
+            self._parse(b"")
+        if data:
             self._backlog.append(data)
         self._work_off()
 
     def _is_counted_body(self) -> bool:
         """Whether a body with a length is being read, whose every byte is worth a byte."""
         payload = self._last_payload
-        return payload is not None and not self._chunked and not payload.is_eof()
+        return payload is not None and not self._framing.chunked and not payload.is_eof()
 
     def _work_off(self) -> None:
         """Parse what waits, until the reader of the body has enough."""
@@ -190,39 +179,40 @@ class PaymentProtocol(web.RequestHandler):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
-        payload, in_body = self._last_payload, self._in_body()
-        before, known = (payload.total_bytes if in_body else 0), len(self._messages)
+        payload, known = self._last_payload, len(self._messages)
+        in_body = payload is not None and not payload.is_eof()
+        before = payload.total_bytes if in_body else 0
         super().data_received(data)
         if len(self._messages) > known:
             self._take_note(data)
         elif in_body:
-            if self._chunked:
+            if self._framing.chunked:
                 self._count_framing(payload, len(data), before)
         elif not (self._close or self._force_close):
-            self._head_begins(data)
-
-    def _in_body(self) -> bool:
-        return self._last_payload is not None and not self._last_payload.is_eof()
+            self._head.begins(data)
 
     def _count_framing(self, payload: Any, size: int, before: int) -> None:
         """Refuse a chunked body that is mostly chunk sizes."""
-        self._framing += size - (payload.total_bytes - before)
-        if self._framing > FRAMING_BYTES + payload.total_bytes * 3 // 8 and not payload.is_eof():
+        total = payload.total_bytes
+        if self._framing.is_too_much(size, total - before, total) and not payload.is_eof():
             self._break_off("the body's chunks are too small")
             self._stop_hearing()
 
     def _take_note(self, data: bytes) -> None:
         """Mend what aiohttp's parser leaves open in what it has just queued."""
-        self._stop_watching()
         last, payload = self._messages[-1]
-        seen, self._start_of_head = self._start_of_head + data, b""
+        seen = self._head.ends(data)
         if not isinstance(last, RawRequestMessage):
             self._break_off("the body is not valid")
             self._messages[-1] = (_error(self._flaw_of(last, seen + b"".join(self._backlog))), payload)
             self._stop_hearing()
             return
         self._last_payload = payload
-        self._chunked, self._framing = bool(last.chunked), 0
+        self._framing.begins(chunked=bool(last.chunked))
+        if data and not last.chunked and payload.is_eof():
+            length = last.headers.get("Content-Length")
+            if behind := begun_behind(seen, 0 if length is None else int(length)):
+                self._head.begins(behind)
         for place, (message, body) in enumerate(self._messages):
             if not isinstance(message, RawRequestMessage):
                 continue
@@ -255,7 +245,7 @@ class PaymentProtocol(web.RequestHandler):
         """Read no more requests; what still comes is thrown away."""
         self._unheard = True
         self._backlog.clear()
-        self._stop_watching()
+        self._head.stop()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool, aiohttp promised none
         """Keep the write side open for a client that is done sending but still waits (RFC 9112 section 9.6).
@@ -278,31 +268,11 @@ class PaymentProtocol(web.RequestHandler):
 
     # a head that does not come ------------------------------------------------------------------------------------
 
-    def _watch_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self._loop.call_later(self._head_timeout, self._head_is_late)
-
-    def _stop_watching(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _head_begins(self, data: bytes) -> None:
-        """Keep the start of a head that came in pieces, and give it its time."""
-        if not self._start_of_head:
-            if not data.strip(b"\r\n"):  # an empty line before a request counts for nothing (RFC 9112 section 2.2)
-                return
-            self._stop_watching()
-        if len(self._start_of_head) < LONGEST_START_BYTES:
-            self._start_of_head += data[:LONGEST_START_BYTES]
-        self._watch_head()
-
     def _head_is_late(self) -> None:
         """Answer 408 where a head had begun; end a connection that never said a word."""
-        self._head_timer = None
         if self._buffer_paused or self._reading_paused:  # it is we who do not read on
-            self._watch_head()
-        elif self._start_of_head:
+            self._head.watch()
+        elif self._head.start:
             self._refuse(HEAD_LATE)
         elif self._waiter is not None and not self._messages:
             self.force_close()
@@ -317,7 +287,7 @@ class PaymentProtocol(web.RequestHandler):
             self._waiter.set_result(None)
 
     def _process_keepalive(self) -> None:
-        if not self._start_of_head:  # else a head has begun, and its own time runs
+        if not self._head.start:  # else a head has begun, and its own time runs
             super()._process_keepalive()
 
     # answering ----------------------------------------------------------------------------------------------------
@@ -367,7 +337,7 @@ class PaymentProtocol(web.RequestHandler):
         if isinstance(exc, Flawed):
             return self.refusals.malformed(exc.flaw, method)
         if isinstance(exc, TooManyConnections):
-            return self.refusals.busy(method)
+            return self.refusals.busy(method, heard=False)
         if status < 500:  # noqa: PLR2004
             return self.refusals.malformed(NOT_HTTP, method)
         self.log_exception("unexpected error", exc_info=exc)

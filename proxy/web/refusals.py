@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proxy.core.answers import Told, problem
+from proxy.core.answers import BREAKER_OPEN, Told, problem
 from proxy.core.events import ClientDropped, PaymentFinished
 from proxy.core.malformed import Flaw
 from proxy.core.model import Headers, Kind, Outcome
@@ -14,6 +14,7 @@ from proxy.web.response import AnswerResponse
 NOWHERE = "none"
 """Label of requests that no route took."""
 _BUSY = "This replica has all the connections it can serve (limits.max_connections); nothing was sent. Try again."
+_FULL = Flaw(503, "too_many_connections", _BUSY)
 _BUG = Flaw(500, "bug", "Holdfast met an internal error.")
 RETRY_SOON: Headers = ((b"Retry-After", b"1"),)
 
@@ -29,10 +30,10 @@ class Refusals:
         """A request that is at fault itself: nothing was sent, and the connection ends."""
         return self._answer(flaw, "http_request_error", Outcome.NOT_SENT, method, malformed=flaw.reason)
 
-    def busy(self, method: str) -> AnswerResponse:
-        """503 for a request on a connection beyond the limit."""
-        flaw = Flaw(503, "too_many_connections", _BUSY)
-        return self._answer(flaw, "connection_limit_reached", Outcome.NOT_SENT, method, extra=RETRY_SOON)
+    def busy(self, method: str, *, heard: bool) -> AnswerResponse:
+        """503 on a connection beyond the limit; what was not even `heard` is no payment with a line of its own."""
+        malformed = None if heard else _FULL.reason
+        return self._answer(_FULL, BREAKER_OPEN, Outcome.NOT_SENT, method, malformed=malformed, extra=RETRY_SOON)
 
     def bug(self, method: str, request_id: str | None = None) -> AnswerResponse:
         """500 for an exception of ours: what was sent by then, nobody here can say."""

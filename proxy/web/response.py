@@ -42,7 +42,8 @@ class AnswerResponse(web.StreamResponse):
         self._request = None
         if isinstance(body, bytes):
             self._write(request, self._head(request, len(body)) + (b"" if self._bodiless else body))
-            await self._flushed(request, wholly=True)
+            if request.transport is not None and request.transport.get_write_buffer_size():
+                await self._flushed(request, wholly=True)
             return
         try:
             await self._stream(request)

@@ -85,21 +85,16 @@ class PaymentRunner(web.AppRunner):
         begun = tuple(path.partition("{")[0] for path in paths if "{" in path)
         otherwise = self._otherwise
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             fields = request.headers
             flaw = flaw_of(request.version, fields.get("Host"), fields.get("Transfer-Encoding"))
             if flaw is not None:
-                return self._refusals.malformed(flaw, request.method)
+                return _ready(self._refusals.malformed(flaw, request.method))
+            heard_only = getattr(request.protocol, "heard_only", False)
             path = request.raw_path.partition("?")[0]
             if otherwise is None or path in whole or path.startswith(begun):
-                answer = await own(request)
-            elif _is_heard_only(request):
-                return self._refusals.busy(request.method)
-            else:
-                return await otherwise(request)
-            if _is_heard_only(request):
-                answer.force_close()
-            return answer
+                return _last(own(request)) if heard_only else own(request)
+            return _ready(self._refusals.busy(request.method, heard=True)) if heard_only else otherwise(request)
 
         return handle
 
@@ -109,6 +104,12 @@ class PaymentRunner(web.AppRunner):
             self.server.draining = True
 
 
-def _is_heard_only(request: web.BaseRequest) -> bool:
-    """Whether the request came on a connection beyond the limit."""
-    return isinstance(request.protocol, PaymentProtocol) and request.protocol.heard_only
+async def _ready(answer: web.StreamResponse) -> web.StreamResponse:
+    return answer
+
+
+async def _last(answering: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """An answer after which the connection ends: it came on one beyond the limit."""
+    answer = await answering
+    answer.force_close()
+    return answer

@@ -33,6 +33,30 @@ def told(reply: Reply) -> tuple[int, str, str, int]:
     return reply.status, document["outcome"], document["error"], document["attempts"]
 
 
+@pytest.mark.parametrize("where", ["forward", "claim", "attempt", "settle"])
+async def test_an_exception_anywhere_is_a_500_unknown_that_is_counted_and_logged(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never `not_sent`: by then the first byte may have gone out."""
+
+    def bug(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with proxied() as rig:
+        forwarder = rig.runtime.forwarders["mock"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forwarder, where, bug)
+            async with rig.client() as client:
+                reply = await client.ask(POST)
+        document = reply.problem()
+        assert (reply.status, document["outcome"], document["error"]) == (500, "unknown", "proxy_internal_error")
+        (finished,) = await rig.finished()
+        assert (finished.status, finished.outcome, finished.request_id) == (500, "unknown", "r")
+        assert (finished.route, finished.upstream) == ("/api/payment", "mock")
+        assert "a bug" in caplog.text
+        assert (await rig.ask(rig.request())).status == 200
+
+
 async def test_a_refused_connection_is_a_502_with_nothing_sent() -> None:
     async with replica(Server(refused_port())) as rig:
         assert told(await rig.ask(POST)) == (502, "not_sent", "connection_refused", 4)

@@ -106,6 +106,31 @@ async def test_an_offer_to_switch_protocols_is_not_taken_up_and_ends_the_connect
         assert rig.provider.arrived == [rig.arriving(POST, *kept, body=b"{}")]
 
 
+@pytest.mark.parametrize("trailer", [b"Idempotency-Key", b"X-One, idempotency-key", b"Authorization"])
+async def test_a_key_that_would_come_as_a_trailer_is_not_lost_but_refused(trailer: bytes) -> None:
+    """It would be dropped, and another one put in its place: sent twice, the payment would be charged twice."""
+    wire = message(POST, b"Trailer: " + trailer, b"Transfer-Encoding: chunked")
+    async with proxied() as rig:
+        reply = await rig.ask(wire + b"2\r\n{}\r\n0\r\nIdempotency-Key: k\r\n\r\n")
+        assert (reply.status, reply.problem()["outcome"]) == (400, "not_sent")
+        assert rig.provider.peers == []
+        harmless = message(POST, b"Trailer: X-Checksum", b"Transfer-Encoding: chunked")
+        assert (await rig.ask(harmless + b"2\r\n{}\r\n0\r\nX-Checksum: 1\r\n\r\n")).status == 200
+
+
+@pytest.mark.parametrize(
+    "options", [b"Idempotency-Key", b"close, IDEMPOTENCY-KEY", b"x-one,Authorization ,content-type"]
+)
+async def test_connection_takes_nothing_away_that_decides_about_money(options: bytes) -> None:
+    kept = (b"Idempotency-Key: k", b"Authorization: Bearer t", b"Content-Type: a/b", ID)
+    async with proxied() as rig:
+        reply = await rig.ask(message(POST, b"Connection: " + options, b"X-One: 1", *kept))
+        assert (reply.status, reply.all("X-Proxy-Idempotency-Key")) == (200, [])
+        (arrived,) = rig.provider.arrived
+        assert [line for line in kept if b"\r\n" + line + b"\r\n" not in arrived] == []
+        assert (b"X-One" in arrived) == (b"x-one" not in options)
+
+
 async def test_host_is_the_providers_in_its_place_and_spelling() -> None:
     async with proxied() as rig:
         await rig.ask(b"GET /api/payment HTTP/1.1\r\nA: 1\r\nhOST: shop\r\nB: 2\r\nX-Request-Id: r\r\n\r\n")

@@ -305,3 +305,17 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
             size, reads = size - len(data), reads + 1
             await asyncio.sleep(0.01)
         assert rig.recorder.of(ClientDropped) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"\r\n\r\n"])
+async def test_a_head_that_began_in_the_packet_of_a_whole_request_has_its_time_too(body: bytes) -> None:
+    whole = HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    limits = {"head_timeout": "50ms", "idle_timeout": "300ms"}
+    async with proxied(limits=limits) as rig:
+        for empty_line in (b"", b"\r\n"):
+            async with rig.client() as client:
+                assert (await client.ask(whole + empty_line)).status == 200
+                assert await client.rest() == b""
+            async with rig.client() as client:
+                assert (await client.ask(whole + empty_line + b"POST /a")).status == 200
+                assert (await client.reply()).status == 408
