@@ -16,8 +16,9 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-SPARE = 1
-"""Idle connections kept ready, so that load that grows finds one instead of waiting for it."""
+SPARE = 3
+"""Idle connections kept ready, so that load that grows finds one instead of waiting for it: the fleet's beat, its polls
+and the ledger's writing use one each for a round trip, and a claim ought to find another."""
 MOST_AT_ONCE = 8
 """Set-ups under way at the same time: enough for a burst, too few to drown a Redis that has just come back."""
 
