@@ -69,8 +69,10 @@ class WarmPool(ConnectionPool):
             return
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        for making in list(self._making):
-            making.cancel()
+        making = list(self._making)
+        for one in making:
+            one.cancel()
+        await asyncio.gather(*making, return_exceptions=True)
         await super().disconnect(inuse_connections)
 
     async def _idle(self) -> AbstractConnection | None:
@@ -93,9 +95,11 @@ class WarmPool(ConnectionPool):
             raise
 
     def _give(self, connection: AbstractConnection) -> None:
+        self._in_use_connections.discard(connection)
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
+                self._in_use_connections.add(connection)
                 place.set_result(connection)
                 return
         self._available_connections.append(connection)
