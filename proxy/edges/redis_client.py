@@ -23,8 +23,8 @@ from proxy.edges.redis_script import teach
 
 T = TypeVar("T")
 
-_STORED_WRONG = re.compile(r"WRONGTYPE|(?![A-Z]{3,} ).*user_script", re.DOTALL)
-"""Error replies that speak of what is stored under these keys: another type, or what a script cannot work with."""
+_STORED_WRONG = re.compile(r"(?:WRONGTYPE |(?![A-Z]{3,} )).*user_script", re.DOTALL)
+"""Errors within one of our scripts that speak of what is stored under its keys: another type, or no number."""
 
 
 def connect(url: str, connect_timeout_seconds: float) -> Redis:

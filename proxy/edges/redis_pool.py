@@ -16,8 +16,9 @@ from typing import Any
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-SPARE = 1
-"""Idle connections kept ready, so that load that grows finds one instead of waiting for it."""
+SPARE = 3
+"""Idle connections kept ready, so that load that grows finds one instead of waiting for it: the fleet's beat, its polls
+and the ledger's writing use one each for a round trip, and a claim ought to find another."""
 MOST_AT_ONCE = 8
 """Set-ups under way at the same time: enough for a burst, too few to drown a Redis that has just come back."""
 
@@ -68,8 +69,10 @@ class WarmPool(ConnectionPool):
             return
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
-        for making in list(self._making):
-            making.cancel()
+        making = list(self._making)
+        for one in making:
+            one.cancel()
+        await asyncio.gather(*making, return_exceptions=True)
         await super().disconnect(inuse_connections)
 
     async def _idle(self) -> AbstractConnection | None:
@@ -92,9 +95,11 @@ class WarmPool(ConnectionPool):
             raise
 
     def _give(self, connection: AbstractConnection) -> None:
+        self._in_use_connections.discard(connection)
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
+                self._in_use_connections.add(connection)
                 place.set_result(connection)
                 return
         self._available_connections.append(connection)

@@ -296,7 +296,9 @@ async def test_a_record_that_cannot_be_read_says_so_for_its_upstream_alone(redis
 async def test_columns_that_hold_no_numbers_are_that_upstreams_trouble(redis_client: Redis, field: str) -> None:
     breakers = RedisBreakerStore(redis_client, prefix="t", timeout_seconds=2.0)
     await redis_client.hset("t:{mock}:breaker", mapping={"epoch": 3, "record": encode(RECORD), field: "many"})
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(Unreadable):
+        await breakers.read(UP, WINDOW)
+    with pytest.raises(Unreadable):
         await breakers.report(UP, 3, Tally(0, 1, 1), WINDOW)
     assert (await breakers.read("other", WINDOW)).record == Record()
 
