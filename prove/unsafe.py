@@ -18,7 +18,9 @@ from proxy.core.model import Payment
 from proxy.core.outcome import Row
 from proxy.core.profiles import Profile
 
-NOTHING_TO_MEND = frozenset({Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REJECTED, Row.KEY_MISMATCH, Row.REDIRECT})
+NOTHING_TO_MEND = frozenset(
+    {Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REJECTED, Row.KEY_MISMATCH, Row.REDIRECT}
+)
 
 
 def repeat_anything(row: Row, *_: object, **__: object) -> bool:

