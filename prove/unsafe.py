@@ -18,7 +18,9 @@ from proxy.core.model import Payment
 from proxy.core.outcome import Row
 from proxy.core.profiles import Profile
 
-NOTHING_TO_MEND = frozenset({Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REJECTED, Row.KEY_MISMATCH, Row.REDIRECT})
+NOTHING_TO_MEND = frozenset(
+    {Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REJECTED, Row.KEY_MISMATCH, Row.REDIRECT}
+)
 
 
 def repeat_anything(row: Row, *_: object, **__: object) -> bool:
@@ -32,9 +34,10 @@ def without_injection(
     *,
     inject: bool,  # noqa: ARG001 - never
     new_key: Callable[[], str],
+    base_path: bytes = b"",
 ) -> Keyed:
     """In the place of `settle_kind`: the client's key is left alone, and none is made."""
-    return settle_kind(payment, profile, inject=False, new_key=new_key)
+    return settle_kind(payment, profile, inject=False, new_key=new_key, base_path=base_path)
 
 
 def switch_off() -> None:
