@@ -34,9 +34,10 @@ def without_injection(
     *,
     inject: bool,  # noqa: ARG001 - never
     new_key: Callable[[], str],
+    base_path: bytes = b"",
 ) -> Keyed:
     """In the place of `settle_kind`: the client's key is left alone, and none is made."""
-    return settle_kind(payment, profile, inject=False, new_key=new_key)
+    return settle_kind(payment, profile, inject=False, new_key=new_key, base_path=base_path)
 
 
 def switch_off() -> None:

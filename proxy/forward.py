@@ -118,7 +118,7 @@ class Forwarder:
     async def forward(self, payment: Payment, caller: Caller) -> Answer:
         """The answer to one payment: the provider's, or ours where there is none. Never two charges."""
         inject = self.upstream.inject_key
-        keyed = settle_kind(payment, self.profile, inject=inject, new_key=self._new_key)
+        keyed = settle_kind(payment, self.profile, inject=inject, new_key=self._new_key, base_path=self.base_path)
         self.budget.request()
         self.under_way += 1
         try:

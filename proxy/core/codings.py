@@ -20,6 +20,8 @@ else:
 from proxy.core.model import Headers
 
 MOST_CODINGS = 4
+MOST_MEMBERS = 64
+"""gzip members, or zstd frames, in a row."""
 ZSTD_WINDOW_LOG = 23
 """8 MiB, the most that RFC 9659 lets a content coding ask for."""
 
@@ -49,6 +51,11 @@ def decoded(data: bytes, headers: Headers, limit: int) -> bytes:
     return data
 
 
+def is_coded(headers: Headers) -> bool:
+    """Whether a body is not what it says as it stands."""
+    return bool(_tokens(headers, b"content-encoding"))
+
+
 def _tokens(headers: Headers, name: bytes) -> list[bytes]:
     """The codings that a field names, over all of its lines, in the order in which they were applied."""
     lines = [value for field, value in headers if field.lower() == name]
@@ -69,13 +76,14 @@ def _undone(undo: Callable[[bytes, int], bytes], data: bytes, limit: int) -> byt
 def _gunzip(data: bytes, limit: int) -> bytes:
     """All members (RFC 1952 section 2.2); zeros after the last are padding."""
     plain = bytearray()
-    while True:
+    for _ in range(MOST_MEMBERS):
         stream = zlib.decompressobj(_GZIP)
         plain += stream.decompress(data, limit + 1 - len(plain))
         _check(stream.eof, len(plain), limit)
         data = stream.unused_data.lstrip(b"\0")
         if not data:
             return bytes(plain)
+    raise TooLargeError("too many members")
 
 
 def _check(ended: bool, size: int, limit: int) -> None:
@@ -116,14 +124,14 @@ def _brotli(data: bytes, limit: int) -> bytes:
 def _zstd(data: bytes, limit: int) -> bytes:
     """All frames (RFC 8878 section 3.1)."""
     plain = bytearray()
-    while data:
+    for _ in range(MOST_MEMBERS):
         stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG})
         plain += stream.decompress(data, limit + 1 - len(plain))
         _check(stream.eof, len(plain), limit)
         data = stream.unused_data
-    if not plain:
-        raise UndecodableError("nothing in it")
-    return bytes(plain)
+        if not data:
+            return bytes(plain)
+    raise TooLargeError("too many frames")
 
 
 _UNDO: dict[bytes, Callable[[bytes, int], bytes]] = {

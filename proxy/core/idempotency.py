@@ -46,21 +46,22 @@ class Keyed:
         return self.payment.method not in SAFE_METHODS or overridden(self.payment)
 
 
-def settle_kind(payment: Payment, profile: Profile, *, inject: bool, new_key: Callable[[], str]) -> Keyed:
+def settle_kind(
+    payment: Payment, profile: Profile, *, inject: bool, new_key: Callable[[], str], base_path: bytes = b""
+) -> Keyed:
     """Decide the kind once, before the first attempt; add a key where the profile honours one and the client sent none.
 
     The client's own key is never touched, and a body is never written to (payments.md section 6, rules 1 and 2).
     Whatever may be read in two ways has no kind that lets it go out again: several keys, a method that a field
-    overrides, a path that a server may read as another.
+    overrides, a path that a server may read as another. `base_path` is what stands before the target at the provider.
     """
     if overridden(payment):
         return Keyed(payment, Kind.UNKEYED)
-    if profile.repeats_freely(payment.method):
-        return Keyed(payment, Kind.READ)
-    path = payment.target.partition(b"?")[0].decode("latin-1")
-    terms = profile.terms_for(payment.method, path)
+    if payment.method in SAFE_METHODS:
+        return Keyed(payment, Kind.READ if profile.repeats_freely(payment.method) else Kind.UNKEYED)
+    terms = _terms(payment, profile, base_path)
     if terms is None:
-        return Keyed(payment, Kind.UNKEYED)
+        return Keyed(payment, Kind.READ if profile.repeats_freely(payment.method) else Kind.UNKEYED)
     given = terms.keys_of(payment)
     if given:  # what protects nothing is still not ours to change
         honoured = len(given) == 1 and terms.honours(given[0])
@@ -68,6 +69,13 @@ def settle_kind(payment: Payment, profile: Profile, *, inject: bool, new_key: Ca
     if not inject or terms.header is None or terms.mandatory:
         return Keyed(payment, Kind.UNKEYED)
     return _with_key(payment, terms, terms.header, new_key())
+
+
+def _terms(payment: Payment, profile: Profile, base_path: bytes) -> KeyTerms | None:
+    """By the path as the client wrote it, or as it is at the provider, where the upstream's URL has a part of it."""
+    path = payment.target.partition(b"?")[0]
+    found = profile.terms_for(payment.method, path.decode("latin-1"))
+    return found or (profile.terms_for(payment.method, (base_path + path).decode("latin-1")) if base_path else None)
 
 
 def overridden(payment: Payment) -> bool:

@@ -82,15 +82,15 @@ Meaning = tuple[Sign | None, Row]
 
 def _meanings(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:
     """What an answer with this status may mean, first things first; the last one needs no sign."""
+    if kind is not Kind.READ:
+        yield from _signed(profile.conflict_replays, status, Row.REPLAY)
     if terms is not None:
         if status in terms.in_flight_statuses:
             yield None, Row.IN_FLIGHT if terms.in_flight_proven else Row.UNPROVEN
         yield from _signed(terms.in_flight, status, Row.IN_FLIGHT)
         yield from _signed(terms.in_flight_429, status, Row.CONCURRENT)
-    if kind is not Kind.READ:
-        yield from _signed(profile.conflict_replays, status, Row.REPLAY)
     yield from _signed(profile.duplicates, status, Row.REJECTED)
-    yield from _declined(status, profile, terms)
+    yield from _declined(status, kind, profile, terms)
     if status < 500:  # noqa: PLR2004
         yield from _signed(profile.provider_failures, status, Row.SERVER_ERROR)
     yield from _signed(profile.rate_limit.signs, status, Row.RATE_LIMITED)
@@ -107,12 +107,12 @@ def _signed(signs: tuple[Sign, ...], status: int, row: Row) -> Iterator[Meaning]
             yield sign, row if proven else Row.UNPROVEN
 
 
-def _declined(status: int, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:
+def _declined(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:
     """A business no. It is the key's own result where it is a 2xx, or where the provider keeps declines under the key.
 
-    One that is only assumed to be a decline counts as its status does.
+    One that is only assumed to be a decline counts as its status does. An unkeyed write has no earlier attempt.
     """
-    kept = status < 300 or (terms is not None and terms.stores_declines)  # noqa: PLR2004
+    kept = status < 300 or kind is Kind.UNKEYED or (terms is not None and terms.stores_declines)  # noqa: PLR2004
     row = Row.DECLINE if kept else Row.UNSETTLED_DECLINE
     if status in profile.decline_statuses and profile.is_proven("decline_statuses"):
         yield None, row

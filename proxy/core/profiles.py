@@ -100,7 +100,7 @@ class Profile(Section):
     @classmethod
     def _evidence(cls, tree: Any) -> Any:
         lists = ("more_keys", "declines", "duplicates", "conflict_replays", "provider_failures")
-        return inherit(tree, "key", "hint", "rate_limit", *lists)
+        return inherit(tree, "key", "hint", "rate_limit", "envelope", *lists)
 
     @model_validator(mode="after")
     def _unseen_as_seen(self) -> Self:

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 import orjson
 
-from proxy.core.codings import TooLargeError, UndecodableError, decoded
+from proxy.core.codings import TooLargeError, UndecodableError, decoded, is_coded
 from proxy.core.model import Body, Headers, header
 from proxy.core.texts import Text, text_of
 
@@ -96,7 +96,7 @@ class Document:
     @cached_property
     def _bytes(self) -> bytes | None:
         """The body without its content codings; None where it is a stream, too large, or not to be decoded."""
-        if not isinstance(self._body, bytes):
+        if not isinstance(self._body, bytes) or (is_coded(self._headers) and not self._lenient):
             return None
         try:
             return decoded(self._body, self._headers, JSON_LIMIT)

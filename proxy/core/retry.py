@@ -106,6 +106,11 @@ def settles(row: Row, kind: Kind) -> bool:
     return TABLE[row].settles and kind is not Kind.UNKEYED
 
 
+def carried_out(row: Row) -> bool:
+    """Whether the answer says that the payment exists, whatever its status: GoCardless tells it with a 409."""
+    return row in {Row.SUCCESS, Row.REPLAY}
+
+
 def outcome_after(row: Row, kind: Kind, *, doubtful: bool, sent: bool = False) -> Outcome:
     """What is known when the answer leaves. `kind` is the one at the key's present age.
 

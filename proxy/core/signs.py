@@ -58,13 +58,14 @@ class Place(Section):
 
 
 class Says(Place):
-    """What must stand at a place: one of `values`."""
+    """What must stand at a place: one of `values`; anything but nothing at all where none are named."""
 
-    values: Annotated[frozenset[Text], Field(min_length=1)]
+    values: Annotated[frozenset[Text], Field(min_length=1)] | None = None
 
     def holds(self, document: Document) -> bool:
         """Whether one of the values stands there."""
-        return not self.values.isdisjoint(self.values_in(document))
+        found = self.values_in(document)
+        return any(map(str.strip, found)) if self.values is None else not self.values.isdisjoint(found)
 
 
 class Seen(Enum):
