@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 LONGEST_START_BYTES = 16 << 10
 """How much of an unfinished head is looked at to say what is wrong with it."""
-FRAMING_BYTES = 32 << 10
+FRAMING_BYTES = 16 << 10
 """What chunk sizes, extensions and trailers may take beside 3/8 of the body, as chunks of 16 bytes need."""
 _END = b"\r\n\r\n"
 
@@ -78,7 +78,8 @@ class Framing:
 def begun_behind(seen: bytes, body_length: int) -> bytes:
     """What `seen` has behind the whole message that came last in it, whose body has this length: the next one's start.
 
-    An empty line is nothing.
+    An empty line is nothing. Told from the end, so that a body that ends like a head may hide it: then the connection
+    has its idle time.
     """
     if seen.endswith(_END, 0, len(seen) - body_length):
         return b""
