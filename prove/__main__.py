@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=_count, default=usual.clients, metavar="N", help="who pay at once (64)")
     parser.add_argument(
         *("--unsafe",),
-        **{"nargs": "?", "const": "rash", "metavar": "MUTANT", "choices": sorted(MUTANTS)},
+        **{"nargs": "?", "const": "rash", "metavar": "MUTANT", "type": _mutants},
         help="a test build without a safety rule: must fail (docs/proof.md names them)",
     )
     parser.add_argument(
@@ -70,6 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures, breaches and histories of the last run")
     return parser
+
+
+def _mutants(text: str) -> str:
+    for name in text.split(","):
+        if name not in MUTANTS:
+            raise argparse.ArgumentTypeError(f"{name}: expected some of {', '.join(sorted(MUTANTS))}")
+    return text
 
 
 def _count(text: str) -> int:

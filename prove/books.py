@@ -93,7 +93,8 @@ def _by_identity(payment: Payment, docket: Docket) -> dict[str, list[Try]]:
 
 def _of_entry(entry: Mapping[str, object], case: Case, docket: Docket) -> Iterator[Breach]:
     """What an entry says that the provider's side contradicts."""
-    reference, mark = str(entry.get("reference")), str(entry.get("request_id"))
+    mark = str(entry.get("request_id"))
+    reference = mark.partition("/")[0]  # its own field of the entry is where the profile looks for it
     state, status = entry.get("state"), entry.get("status")
     payment = next((each for each in case.payments if each.reference == reference), None)
     succeeded = isinstance(status, int) and 200 <= status < 300  # noqa: PLR2004
@@ -113,16 +114,15 @@ def _of_entry(entry: Mapping[str, object], case: Case, docket: Docket) -> Iterat
 
 def _figures(entries: list[Mapping[str, object]], case: Case) -> dict[str, int]:
     counts = Counter(str(entry.get("state")) for entry in entries)
-    listed = {str(entry.get("reference")) for entry in entries if entry.get("state") == "unknown"}
-    left = [payment for payment in case.payments if payment.word() is Word.UNKNOWN]
+    listed = _references(entries, "unknown")
+    left = {payment.reference for payment in case.payments if payment.word() is Word.UNKNOWN}
     return {
         **{f"entries {state}": counts[state] for state in STATES},
-        "unknown to a client, listed as unknown": sum(payment.reference in listed for payment in left),
-        "listed as unknown, final to a client": len(listed - {payment.reference for payment in left}),
-        "unknown to a client, known to the ledger": len(_resolved(entries, left)),
+        "unknown to a client, listed as unknown": len(left & listed),
+        "listed as unknown, final to a client": len(listed - left),
+        "unknown to a client, known to the ledger": len(left & _references(entries, "final")),
     }
 
 
-def _resolved(entries: list[Mapping[str, object]], left: list[Payment]) -> set[str]:
-    final = {str(entry.get("reference")) for entry in entries if entry.get("state") == "final"}
-    return final & {payment.reference for payment in left}
+def _references(entries: list[Mapping[str, object]], state: str) -> set[str]:
+    return {str(entry.get("request_id")).partition("/")[0] for entry in entries if entry.get("state") == state}

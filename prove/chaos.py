@@ -48,7 +48,7 @@ class Chaos:
         tricks: dict[str, tuple[float, Sequence[Trick]]] = {
             PROVIDER: (2.0, [self.outage, self.restart_provider]),
             REPLICAS: (1.0, [self.kill_replica, self.stop_replica]),
-            STORE: (1.0, [self.freeze_store, self.restart_store, *([] if self.stage.keeps else [self.flush_store])]),
+            STORE: (2.0, [self.freeze_store, self.restart_store, *([] if self.stage.keeps else [self.flush_store])]),
         }
         courses = [
             self._course(name, played, rest * self.pause)

@@ -14,7 +14,8 @@ from prove.story import Arrival, Evidence, Kill, Payment, StoreTrouble, Try
 
 LEARNING_SECONDS = 3.0
 """How long after the store is back every replica has told it what it did not hear."""
-TOUCH_SECONDS = 0.2
+REST_SECONDS = 1.3
+"""For so long after it is back a replica that had no answer may leave it alone."""
 STATED_SECONDS = 0.05
 
 
@@ -72,7 +73,7 @@ class Docket:
         for trouble in self.troubles:
             if trouble.lost and started <= trouble.until and trouble.at <= moment:
                 return False
-            if trouble.at <= ended + TOUCH_SECONDS and trouble.until >= started - TOUCH_SECONDS:
+            if trouble.at <= ended and trouble.until >= started - REST_SECONDS:
                 told = trouble.until + LEARNING_SECONDS
                 if moment <= told or self._died(call, started, told):
                     return False

@@ -67,6 +67,7 @@ UPSTREAM: dict[str, object] = {
 DRAIN_SECONDS = 1.0
 """Shorter than a payment may take, so that some are ended by it."""
 LAST_TRIES_SECONDS = 1.0
+STARTED = '"event":"replica.started"'
 RELOADED = '"event":"config.reloaded"'
 
 
@@ -81,6 +82,7 @@ class Server:
     ready: str | None
     """Path that answers 200 when it is ready; None: it is when it accepts connections."""
     tether: subprocess.Popen[bytes] | None = None
+    lives: int = 0
 
     @property
     def url(self) -> str:
@@ -92,6 +94,7 @@ class Server:
         environ["HOLDFAST_LEDGER_SECRET"] = LEDGER_SECRET
         with self.log.open("ab") as output:
             self.tether = tethered(self.words, environ=environ, output=output)
+        self.lives += 1
         deadline = time.monotonic() + READY_SECONDS
         while not await self._is_ready(session):
             if self.tether.poll() is not None or time.monotonic() > deadline:
@@ -105,9 +108,14 @@ class Server:
                 return self.ready is None or answer.status == 200  # noqa: PLR2004
         return False
 
-    def pid(self) -> int:
-        """The replica's own, by the last start it logged."""
-        starts = [line for line in self.log.read_text().splitlines() if '"replica.started"' in line]
+    async def pid(self) -> int:
+        """The replica's own, by the line it logs when it has started; that is written a moment later."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self.said(STARTED) < self.lives:
+            if time.monotonic() > deadline:
+                raise StartFailure(f"{self.name} does not say its process id")
+            await asyncio.sleep(STEP_SECONDS)
+        starts = [line for line in self.log.read_text().splitlines() if STARTED in line]
         return int(json.loads(starts[-1])["pid"])
 
     def terminate(self) -> None:
@@ -236,7 +244,7 @@ class Stage:
             self.move.at = time.time()
             self._write_configuration(moved=True)
             for replica in self.replicas:
-                os.kill(replica.pid(), signal.SIGHUP)
+                os.kill(await replica.pid(), signal.SIGHUP)
             deadline = time.monotonic() + READY_SECONDS
             while any(replica.said(RELOADED) <= was for replica, was in zip(self.replicas, before, strict=True)):
                 if time.monotonic() > deadline:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from prove.conduct import CONDUCT_RULES, of_conduct
 from prove.docket import Docket
 from prove.market import BY_NAME
-from prove.story import Custom, Evidence, Kill, Move, Payment, StoreTrouble, Trouble, Try, Word
+from prove.story import Arrival, Custom, Evidence, Kill, Move, Payment, StoreTrouble, Trouble, Try, Word
 from prove.words import WORD_RULES, of_words
 
 OURS = frozenset({409, 424, 502, 503, 504})
@@ -95,17 +95,27 @@ def _own_doing(payment: Payment, charge: str, evidence: Evidence) -> bool:
     That is the same key at a provider which executes it again after anything but a 2xx, or no key after the provider's
     own 5xx. What Holdfast sent again by itself, or caused by an answer of its own, is never the client's doing.
     """
-    mark = evidence.charged_by[charge]
-    one = next((each for each in payment.tries if each.mark == mark), None)
-    made = next((each["n"] for each in evidence.charges if each["id"] == charge and "n" in each), None)
-    arrivals = evidence.arrivals.get(mark, ())
-    if one is None or not arrivals or arrivals[0].n != made:
+    made = {str(each["id"]): each for each in evidence.charges if each["reference"] == payment.reference}
+    mark, tries = evidence.charged_by[charge], {one.mark: one for one in payment.tries}
+    if mark not in tries or any(arrival.doubtful for arrival in _before(made[charge], evidence.arrivals.get(mark, ()))):
         return False
-    place = BY_NAME.get(payment.place)
+    earlier = [each for each in made.values() if float(str(each["at"])) < float(str(made[charge]["at"]))]
+    marks = {evidence.charged_by[str(each["id"])] for each in earlier}
     if payment.custom is Custom.LIBRARY:
-        before = payment.tries[payment.tries.index(one) - 1]
-        return not before.ours and before.trouble is None
-    return place is not None and place.reexecutes and all(each.key == one.key for each in payment.tries)
+        return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
+    place = BY_NAME.get(payment.place)
+    return place is not None and place.reexecutes and {each.get("key") for each in earlier} == {made[charge].get("key")}
+
+
+def _before(charge: Mapping[str, object], arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    """What came of the same request before the arrival that made a charge."""
+    names = [arrival.n for arrival in arrivals]
+    return arrivals[: names.index(str(charge.get("n")))] if charge.get("n") in names else arrivals
+
+
+def _own_words(one: Try) -> bool:
+    """Whether the client heard the provider itself."""
+    return not one.ours and one.trouble is None
 
 
 def _kept_failure(payment: Payment, evidence: Evidence) -> bool:

@@ -10,7 +10,7 @@ from prove.story import Payment, Try, Word
 HIDDEN = "said not_sent with a charge made by that request"
 ARRIVED = "said not_sent and it had arrived"
 FORGOT = "said not_sent for a key that may have been charged"
-BLIND = "said not_sent for such a key while the ledger was away"
+BLIND = "said so of a client's own key while the ledger was away"
 DENIED = "said final and no success with a charge"
 HASTY = "said final, which settles nothing, for a key that may have been charged"
 ABETTED = "a 5xx of its own for an injected key that may have been charged"
@@ -38,9 +38,17 @@ def _of_not_sent(payment: Payment, one: Try, docket: Docket) -> Told:
     if one.key is None:
         return
     # What came in while this was being answered may not have been known yet; what was before it must have been.
-    doubts = docket.known_doubts(docket.identity(payment, one), one.started)
-    if doubts:
-        yield (BLIND if "ledger" in one.degraded else FORGOT), f"{one}; {_seen(doubts)}"
+    yield from _of_doubts(FORGOT, payment, one, docket, one.started)
+
+
+def _of_doubts(rule: str, payment: Payment, one: Try, docket: Docket, moment: float) -> Told:
+    """`rule` is broken by a doubt that the ledger knew. Without it nobody knows, so that only `unknown` is true."""
+    identity, blind = docket.identity(payment, one), "ledger" in one.degraded
+    found = [*docket.doubts(identity, moment)] if blind else docket.known_doubts(identity, moment)
+    found = [doubt for doubt in found if doubt.mark == one.mark or doubt.arrival.left <= one.started]
+    if found:
+        own = any(doubt.mark == one.mark for doubt in found)
+        yield (BLIND if blind and not own else rule), f"{one}; {_seen(found)}"
 
 
 def _of_final(payment: Payment, one: Try, charges: Sequence[str], docket: Docket) -> Told:
@@ -52,10 +60,7 @@ def _of_final(payment: Payment, one: Try, charges: Sequence[str], docket: Docket
         return
     if any(arrival.settles and arrival.status == one.status for arrival in docket.evidence.arrivals.get(one.mark, ())):
         return
-    doubts = docket.known_doubts(docket.identity(payment, one), one.ended)
-    earlier = [doubt for doubt in doubts if doubt.mark == one.mark or doubt.arrival.left <= one.started]
-    if earlier:
-        yield HASTY, f"{one}; {_seen(earlier)}"
+    yield from _of_doubts(HASTY, payment, one, docket, one.ended)
 
 
 def _of_invitation(one: Try) -> Told:
