@@ -60,12 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=_count, default=usual.clients, metavar="N", help="who pay at once (64)")
     parser.add_argument(
         *("--unsafe",),
-        **{"nargs": "?", "const": "rash", "metavar": "MUTANT", "type": _mutants},
+        nargs="?",
+        const="rash",
+        metavar="MUTANT",
+        type=_mutants,
         help="a test build without a safety rule: must fail (docs/proof.md names them)",
     )
     parser.add_argument(
         *("--store",),
-        **{"choices": (BOTH, DURABLE, VOLATILE, SPARED), "default": BOTH},
+        choices=(BOTH, DURABLE, VOLATILE, SPARED),
+        default=BOTH,
         help="keeps its data when it dies, or comes back empty; both, one run each; spared: nothing is done to it",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="figures, breaches and histories of the last run")

@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -54,7 +54,7 @@ class Acquirer:
     outage: bool = False
     _life: str = ""
     _numbers: count[int] = field(default_factory=count)
-    _work: set[asyncio.Task[None]] = field(default_factory=set)
+    _work: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, kept alive until something goes wrong."""
@@ -74,9 +74,7 @@ class Acquirer:
         self.till.enter(order, lot.fault)
         return await self._serve(order, lot, reader, writer)
 
-    async def _serve(
-        self, order: Order, lot: Lot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
+    async def _serve(self, order: Order, lot: Lot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Work and answer, or not; whoever asked may go away meanwhile, and the work goes on."""
         working = self._start(self._answer_of(order, lot))
         leaving = asyncio.ensure_future(reader.read(1))
@@ -97,8 +95,8 @@ class Acquirer:
 
     def _start(self, work: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
         task = asyncio.ensure_future(work)
-        self._work.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._work.discard)  # type: ignore[arg-type]
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
         return task
 
     async def _answer_of(self, order: Order, lot: Lot) -> Answer:
@@ -221,8 +219,12 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 
 async def serve(port: int, seed: int, folder: Path, provider: int) -> None:
     """Serve until a signal ends the process."""
-    till = Till(folder / JOURNAL.format(provider), provider)
-    life = f"{provider}.{sum(till.arrivals.values())}."  # no two lives of a provider name an arrival alike
+    with closing(Till(folder / JOURNAL.format(provider), provider)) as till:
+        await _serve(till, port, seed)
+
+
+async def _serve(till: Till, port: int, seed: int) -> None:
+    life = f"{till.provider}.{sum(till.arrivals.values())}."  # no two lives of a provider name an arrival alike
     acquirer = Acquirer(till, seed, _life=life)
     server = await asyncio.start_server(acquirer.connected, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()

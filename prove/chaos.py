@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from demo.store import StoreServer, start_store
+from demo.store import StoreServer
 from prove.stage import DRAIN_SECONDS, FAULTS, LAST_TRIES_SECONDS, Stage
 from prove.story import Kill, StoreTrouble
 

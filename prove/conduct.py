@@ -72,7 +72,7 @@ def forbids(place: Place, before: Arrival, seconds: float) -> bool:
 
 def _of_end(one: Try, arrivals: Sequence[Arrival], docket: Docket) -> Told:
     for kill in docket.kills:
-        if kill.replica != one.replica or one.started > kill.end:
+        if kill.replica != one.replica or one.started > kill.at:
             continue
         for late in (arrival for arrival in arrivals if arrival.at > kill.end + SLACK_SECONDS):
             yield AFTER_END, f"arrived at {late.at:.3f}, ended at {kill.end:.3f}: {one}"

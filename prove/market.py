@@ -10,12 +10,12 @@ ATTEMPT_SECONDS, TOTAL_SECONDS = 0.5, 4.0
 LEASE_SECONDS = 1.5
 SLOW_SECONDS = 0.8
 """Longer than an attempt's patience: what comes next meets the first one in flight."""
-PATIENT_SECONDS = 3.5
+PATIENT_SECONDS = 3.2
 """What the patient provider takes at times: more than two leases of the ledger."""
 QUICK: Mapping[str, object] = MappingProxyType(
     {"connect": "300ms", "attempt": f"{ATTEMPT_SECONDS}s", "total": f"{TOTAL_SECONDS:g}s"}
 )
-UNHURRIED: Mapping[str, object] = MappingProxyType({"connect": "300ms", "attempt": "5s", "total": "8s"})
+UNHURRIED: Mapping[str, object] = MappingProxyType({"connect": "300ms", "attempt": "4s", "total": "6s"})
 CREDENTIAL = "Bearer of the proof"
 
 

@@ -212,7 +212,9 @@ class Stage:
     def _path(self) -> Path:
         return self.folder / "replica.yaml"
 
-    def _write_configuration(self, upstream: Mapping[str, object] = MappingProxyType({}), *, moved: bool = False) -> None:
+    def _write_configuration(
+        self, upstream: Mapping[str, object] = MappingProxyType({}), *, moved: bool = False
+    ) -> None:
         mixed = len(self.providers) > 1
         classic = {"mock": {"url": self.provider.url, "profile": "generic", **UPSTREAM, **upstream}}
         upstreams = self._upstreams(moved=moved) if mixed else classic

@@ -11,7 +11,7 @@ MARK = "X-Prove"
 """Request header `REFERENCE/TRY`: tells the provider's witness which request of which payment an arrival belongs to."""
 
 REPEATED_WITH_A_KEY = frozenset({403, 409, 429, *range(500, 600)})
-"""Statuses after which the same request comes again with the same key: from an SDK, or once an operator has mended it."""
+"""Statuses after which a request comes again with its key: from an SDK, or when an operator has mended something."""
 REPEATED_BY_LIBRARIES = range(500, 600)
 NEVER_SENT_STATUSES = frozenset({502, 503})
 

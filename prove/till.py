@@ -106,8 +106,14 @@ class Till:
         kept = order.tongue.kept_of(told, made) if order.cell is not None else None
         self._note(
             *("done", order),
-            **{"mark": order.mark, "place": order.place.name, "provider": self.provider, "key": order.key},
-            **{"reference": order.reference, "charge": name, "cell": order.cell, "body": order.body.hex()},
+            mark=order.mark,
+            place=order.place.name,
+            provider=self.provider,
+            key=order.key,
+            reference=order.reference,
+            charge=name,
+            cell=order.cell,
+            body=order.body.hex(),
             kept=kept.document() if kept else None,
         )
         if order.cell is not None:
@@ -119,6 +125,10 @@ class Till:
             del self.cells[cell]
         else:
             self.cells[cell].kept = kept
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._file.close()
 
     def _note(self, event: str, order: Order, **facts: object) -> None:
         self._file.write(json.dumps({"e": event, "n": order.n, "at": self.wall(), **facts}).encode() + b"\n")

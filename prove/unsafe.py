@@ -7,6 +7,7 @@ a few lines at a seam and breaks one rule of docs/proof.md at least; `MUTANTS` s
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import uuid
@@ -28,7 +29,6 @@ from proxy.core.ledger import UNTRACKED, State
 from proxy.core.model import Certainty, Kind, Outcome, Response, TransportFailure
 from proxy.core.outcome import Row
 from proxy.edges.upstream import HttpUpstream
-from proxy.runtimes import Runtimes
 from proxy.serve import Service
 from proxy.web import response
 
@@ -80,7 +80,6 @@ def heedless() -> None:
 def keyless() -> None:
     """A write without a key is repeated, too."""
     _repeats(frozenset({Kind.UNKEYED}))
-    _never_injects()
 
 
 # What goes over the wire.
@@ -156,7 +155,7 @@ def follows() -> None:
         return target_of
 
     async def instead(usual: Send, self: HttpUpstream, payment: Any, more: dict[str, Any]) -> Any:
-        name = next(name for target, name in named if target is self._target)  # noqa: SLF001
+        name = next(name for target, name in named if target is self._target)
         return await usual(latest[name], payment, **more)
 
     _rebind(proxy.app, "target_of", make)
@@ -187,18 +186,10 @@ def lingers() -> None:
 def hangs_up() -> None:
     """A replica that is told to end does not wait for anybody."""
 
-    def make(_: object) -> object:
-        async def finish(self: Runtimes, seconds: float, followup: object = None) -> int:  # noqa: ARG001
-            return 0
+    async def drain(*_: object) -> None:
+        os._exit(0)
 
-        return finish
-
-    _rebind(Runtimes, "finish", make)
-    _rebind(Service, "_close_books", lambda _: _nothing)
-
-
-async def _nothing(*_: object) -> None:
-    """In the place of what would still have been done."""
+    _rebind(Service, "_drain", lambda _: drain)
 
 
 # What is known, and what is said.

@@ -1,4 +1,4 @@
-"""What was said of a payment, against what may have become of it: `not_sent`, `final`, and whom it invites to repeat."""
+"""What was said of a payment, against what may have become of it; and who was invited to pay again."""
 
 from __future__ import annotations
 
