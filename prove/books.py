@@ -46,11 +46,14 @@ async def compare_books(stage: Stage, case: Case, *, complete: bool) -> Books:
     entries = await _entries(stage)
     if entries is None:
         return Books(skipped=f"these replicas have no {PATH}, or it is off")
+    return Books(None, _figures(entries, case), judged(entries, case, complete=complete))
+
+
+def judged(entries: list[Mapping[str, object]], case: Case, *, complete: bool) -> list[Breach]:
+    """Every broken rule of this file. Pure."""
     docket = case.docket()
     found = [breach for entry in entries for breach in _of_entry(entry, case, docket)]
-    if complete:
-        found += _missing(entries, case, docket)
-    return Books(None, _figures(entries, case), found)
+    return [*found, *_missing(entries, case, docket)] if complete else found
 
 
 async def _entries(stage: Stage) -> list[Mapping[str, object]] | None:

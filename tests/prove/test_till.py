@@ -54,7 +54,8 @@ def test_a_success_is_replayed_and_settles(books: Till, place: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "status", "code"), [("checkout", 409, ""), ("stripe", 409, ""), ("adyen", 422, "704"), ("generic", 409, "")]
+    ("place", "status", "code"),
+    [("checkout", 409, ""), ("stripe", 409, ""), ("adyen", 422, "704"), ("generic", 409, "")],
 )
 def test_in_flight_settles_nothing_and_clears_nothing(books: Till, place: str, status: int, code: str) -> None:
     assert books.ask(order(place)) is None
