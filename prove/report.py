@@ -83,6 +83,9 @@ def write_json(proof: Proof, path: Path) -> None:
         "answers": answers_by_status(proof.case.payments),
         "ledger": {"skipped": proof.books.skipped, **proof.books.figures},
         "breaches": [asdict(breach) for breach in [*proof.breaches, *proof.books.breaches]],
+        "kills": [asdict(kill) for kill in proof.case.kills],
+        "store troubles": [asdict(trouble) for trouble in proof.case.troubles],
+        "move": asdict(proof.case.move),
         "histories": [asdict(payment) for payment in histories],
         "provider": provider,
     }

@@ -20,6 +20,7 @@ ANSWERED = replace(PAID, charge=None)
 NOT_SENT = replace(ANSWERED, status=503, outcome="not_sent")
 REFUSED = replace(ANSWERED, status=403)
 UNKNOWN = replace(ANSWERED, status=504, outcome="unknown", ours=True)
+PAID_AT_LAST = replace(PAID, attempts=2)
 LONE = replace(UNKNOWN, key=None, attempts=2)
 
 CHARGED = Arrival("k", 10.5, "1", left=10.6, status=201, settles=True)
@@ -99,7 +100,7 @@ def test_a_refusal_after_nothing_but_refusals_and_after_a_settling_answer_is_fin
     ("rule", "judged"),
     [
         (verdict.DUPLICATE, case(PAID, made=("pay_1", "pay_2"), arrived=(CHARGED, later(CHARGED))[:1])),
-        (conduct.RESENT, case(replace(PAID, attempts=2), made=("pay_1",), arrived=(FAILED, later(CHARGED)), place="adyen")),
+        (conduct.RESENT, case(PAID_AT_LAST, made=("pay_1",), arrived=(FAILED, later(CHARGED)), place="adyen")),
         (conduct.KEYLESS_TWICE, case(LONE, arrived=(replace(DOUBT, key=None), later(DOUBT, key=None)), place="none")),
         (conduct.TWO_KEYS, case(replace(PAID, attempts=2), made=("pay_1",), arrived=(CHARGED, later(DOUBT, key="x")))),
         (
