@@ -101,4 +101,5 @@ def _alone(first: Seen, second: Seen, docket: Docket) -> bool:
         for kill in docket.kills
     )
     since = first.arrival.at - LONGEST_CALL_SECONDS
-    return dead or first.arrival.left == float("inf") or docket.store_was_away(since, second.arrival.at)
+    asked = not any(docket.could_not_ask(each, since, second.arrival.at) for each in (first, second))
+    return dead or first.arrival.left == float("inf") or not asked

@@ -29,7 +29,10 @@ class Seen:
 
 @dataclass(slots=True)
 class Docket:
-    """All arrivals by what the provider knows them by, and the store's troubles."""
+    """All arrivals by what the provider knows them by, and the store's troubles.
+
+    A replica to which the store is too slow says so (`X-Proxy-Degraded`), which counts as trouble of its own.
+    """
 
     payments: Iterable[Payment]
     evidence: Evidence
@@ -37,9 +40,14 @@ class Docket:
     troubles: Iterable[StoreTrouble] = ()
     tries: Mapping[str, Try] = field(init=False)
     seen: dict[str, list[Seen]] = field(init=False)
+    _blind: dict[int, list[StoreTrouble]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.tries = {one.mark: one for payment in self.payments for one in payment.tries}
+        self._blind = defaultdict(list)
+        for one in self.tries.values():
+            if "ledger" in one.degraded:
+                self._blind[one.replica].append(StoreTrouble(one.started, one.ended))
         self.seen = defaultdict(list)
         for mark, arrivals in self.evidence.arrivals.items():
             for arrival in arrivals:
@@ -70,7 +78,7 @@ class Docket:
         call = self.tries.get(doubt.mark)
         started = min(doubt.arrival.at, call.started if call else doubt.arrival.at)
         ended = max(call.ended if call else 0.0, min(doubt.arrival.left, doubt.arrival.at + LEARNING_SECONDS))
-        for trouble in self.troubles:
+        for trouble in (*self.troubles, *(self._blind[call.replica] if call else ())):
             if trouble.lost and started <= trouble.until and trouble.at <= moment:
                 return False
             if trouble.at <= ended and trouble.until >= started - REST_SECONDS:
@@ -88,9 +96,13 @@ class Docket:
         """Doubts that the ledger can have known of."""
         return [doubt for doubt in self.doubts(identity, moment) if self.could_know(doubt, moment)]
 
-    def store_was_away(self, since: float, until: float) -> bool:
-        """Whether the store was in trouble at some time between, or replicas had not yet told it all."""
-        return any(trouble.at <= until and trouble.until + LEARNING_SECONDS >= since for trouble in self.troubles)
+    def could_not_ask(self, seen: Seen, since: float, until: float) -> bool:
+        """Whether between these times the store was in trouble, or a request's replica said that it had no answer."""
+        one = self.tries.get(seen.mark)
+        told = self._blind[one.replica] if one else ()
+        return any(
+            trouble.at <= until and trouble.until + LEARNING_SECONDS >= since for trouble in (*self.troubles, *told)
+        )
 
 
 def identity_of(arrival: Arrival, mark: str) -> str:
