@@ -32,7 +32,9 @@ from proxy.edges.upstream import HttpUpstream
 from proxy.serve import Service
 from proxy.web import response
 
-NOTHING_TO_MEND = frozenset({Row.SUCCESS, Row.DECLINE, Row.REJECTED, Row.KEY_MISMATCH, Row.REDIRECT, Row.REPLAY})
+NOTHING_TO_MEND = frozenset(
+    row for row, rule in retry.TABLE.items() if rule.outcome is Outcome.FINAL and not rule.again
+)
 KEY_FIELDS = frozenset({b"idempotency-key", b"cko-idempotency-key"})
 
 

@@ -14,7 +14,7 @@ from prove.conduct import CONDUCT_RULES, of_conduct
 from prove.docket import Docket
 from prove.market import BY_NAME
 from prove.story import Arrival, Custom, Evidence, Kill, Move, Payment, StoreTrouble, Trouble, Try, Word
-from prove.words import WORD_RULES, of_words
+from prove.words import NOT_SENT_RULES, WORD_RULES, of_words
 
 OURS = frozenset({409, 424, 502, 503, 504})
 KILL_SLACK_SECONDS = 0.5
@@ -67,7 +67,7 @@ def breaches(case: Case) -> list[Breach]:
     found = [*_strangers(case, charges)]
     for payment in case.payments:
         made = charges.get(payment.reference, [])
-        found += _of_payment(payment, made, case)
+        found += _of_payment(payment, made, case, docket)
         told = (*of_conduct(payment, docket, case.move), *of_words(payment, made, docket))
         found += [Breach(rule, payment.reference, detail) for rule, detail in told]
         for one in payment.tries:
@@ -81,20 +81,22 @@ def _strangers(case: Case, charges: Mapping[str, list[str]]) -> Iterator[Breach]
         yield Breach(NOBODY, reference, f"charges {charges[reference]}")
 
 
-def _of_payment(payment: Payment, charges: list[str], case: Case) -> Iterator[Breach]:
+def _of_payment(payment: Payment, charges: list[str], case: Case, docket: Docket) -> Iterator[Breach]:
     for extra in charges[1:]:
-        if not _own_doing(payment, extra, case.evidence):
+        if not _own_doing(payment, extra, docket):
             yield Breach(DUPLICATE, payment.reference, f"charged again: {extra}")
     if payment.asks_again() and not _kept_failure(payment, case.evidence):
         yield Breach(STUCK, payment.reference, "asked again with its key when all was calm, and still unknown")
 
 
-def _own_doing(payment: Payment, charge: str, evidence: Evidence) -> bool:
+def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     """Whether a further charge is what the client asked for: its own repeat, where nothing protects that.
 
     That is the same key at a provider which executes it again after anything but a 2xx, or no key after the provider's
-    own 5xx. What Holdfast sent again by itself, or caused by an answer of its own, is never the client's doing.
+    own 5xx, or another key where nobody was left who could know of the first. What Holdfast sent again by itself, or
+    caused by an answer of its own, is never the client's doing.
     """
+    evidence = docket.evidence
     made = {str(each["id"]): each for each in evidence.charges if each["reference"] == payment.reference}
     mark, tries = evidence.charged_by[charge], {one.mark: one for one in payment.tries}
     if mark not in tries or any(arrival.doubtful for arrival in _before(made[charge], evidence.arrivals.get(mark, ()))):
@@ -103,8 +105,11 @@ def _own_doing(payment: Payment, charge: str, evidence: Evidence) -> bool:
     marks = {evidence.charged_by[str(each["id"])] for each in earlier}
     if payment.custom is Custom.LIBRARY:
         return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
+    keys = {each.get("key") for each in earlier}
+    if payment.custom is Custom.NEW_KEY and made[charge].get("key") not in keys:
+        return not any(rule in NOT_SENT_RULES for rule, _ in of_words(payment, [*made], docket))
     place = BY_NAME.get(payment.place)
-    return place is not None and place.reexecutes and {each.get("key") for each in earlier} == {made[charge].get("key")}
+    return place is not None and place.reexecutes and keys == {made[charge].get("key")}
 
 
 def _before(charge: Mapping[str, object], arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
@@ -198,18 +203,19 @@ def figures(case: Case) -> dict[str, int]:
 def by_place(case: Case) -> dict[str, dict[str, int]]:
     """Payments, charges, arrivals and second charges of each provider."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    charges = case.charges_of()
+    charges, docket = case.charges_of(), case.docket()
     for payment in case.payments:
         made = charges.get(payment.reference, [])
         found[payment.place].update(payments=1, charges=len(made))
-        own = sum(_own_doing(payment, extra, case.evidence) for extra in made[1:])
+        own = sum(_own_doing(payment, extra, docket) for extra in made[1:])
         found[payment.place].update({"charged twice": len(made[1:]) - own, "by the client's own repeat": own})
     return {name: dict(counts) for name, counts in sorted(found.items())}
 
 
 def _own_repeats(case: Case, charges: Mapping[str, list[str]]) -> int:
     extras = ((payment, extra) for payment in case.payments for extra in charges.get(payment.reference, [])[1:])
-    return sum(_own_doing(payment, extra, case.evidence) for payment, extra in extras)
+    docket = case.docket()
+    return sum(_own_doing(payment, extra, docket) for payment, extra in extras)
 
 
 def _late(tries: Iterable[Try], evidence: Evidence) -> int:

@@ -14,6 +14,7 @@ BLIND = "said so of a client's own key while the ledger was away"
 DENIED = "said final and no success with a charge"
 HASTY = "said final, which settles nothing, for a key that may have been charged"
 ABETTED = "a 5xx of its own for an injected key that may have been charged"
+NOT_SENT_RULES = frozenset({HIDDEN, ARRIVED, FORGOT, BLIND})
 WORD_RULES = (HIDDEN, ARRIVED, FORGOT, BLIND, DENIED, HASTY, ABETTED)
 
 Told = Iterator[tuple[str, str]]

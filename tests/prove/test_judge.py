@@ -264,6 +264,25 @@ def test_a_second_charge_is_its_clients_doing_only_where_nothing_protects_its_ow
 
 
 @pytest.mark.parametrize(
+    ("troubles", "found"),
+    [((StoreTrouble(11.5, 11.6, lost=True),), []), ((), [verdict.DUPLICATE, words.FORGOT])],
+)
+def test_who_starts_over_was_told_wrongly_or_by_one_who_could_not_know(
+    troubles: tuple[StoreTrouble, ...], found: list[str]
+) -> None:
+    told = second(NOT_SENT, key="k")
+    anew = second(PAID, mark="p/3", key="x", charge="pay_2", started=14, ended=15)
+    judged = case(UNKNOWN, told, anew, made=("pay_1", "pay_2"), arrived=(DOUBT,), custom=Custom.NEW_KEY)
+    first, again = judged.evidence.charges
+    evidence = Evidence(
+        (first, {**again, "key": "x", "at": 14.5}),
+        {**judged.evidence.arrivals, "p/3": (replace(CHARGED, key="x", at=14.5, left=14.6, n="2"),)},
+        {"pay_1": "p/1", "pay_2": "p/3"},
+    )
+    assert rules(replace(judged, evidence=evidence, troubles=troubles)) == found
+
+
+@pytest.mark.parametrize(
     ("place", "before", "forbidden"),
     [
         ("checkout", FAILED, True),
