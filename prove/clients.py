@@ -37,8 +37,8 @@ CLASSIC = Place("mock", "generic", "/api/payment")
 DECLINED_SHARE = 0.04
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
-KEPT_FAILURES = range(500, 502)
-"""What a provider that keeps its first result says for ever: no asking helps."""
+KEPT = frozenset({402, 500})
+"""What a provider that keeps its first result says for ever: if that tells nothing, no asking helps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,12 +206,12 @@ async def settle(shop: Shop, payments: Sequence[Payment], seconds: float) -> Non
     async def ask(payment: Payment) -> None:
         async with places:
             while payment.asks_again() and time.monotonic() < end:
-                await asyncio.sleep(min(1.0, payment.tries[-1].retry_after))
+                await asyncio.sleep(min(1.0, max(FIRST_WAIT_SECONDS, payment.tries[-1].retry_after)))
                 payment.stranded = shop.strands(payment)
                 if not payment.stranded:
                     number = len(payment.tries) % len(shop.urls)
                     payment.add(await shop.request(payment, number, payment.next_mark))
-                if payment.tries[-1].status in KEPT_FAILURES:
+                if payment.tries[-1].status in KEPT:
                     return
 
     await asyncio.gather(*(ask(one) for one in payments if one.asks_again()))

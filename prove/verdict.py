@@ -14,6 +14,7 @@ from prove.conduct import CONDUCT_RULES, of_conduct
 from prove.docket import Docket
 from prove.market import BY_NAME
 from prove.story import Arrival, Custom, Evidence, Kill, Move, Payment, StoreTrouble, Trouble, Try, Word
+from prove.tongues import FAILED
 from prove.words import NOT_SENT_RULES, WORD_RULES, of_words
 
 OURS = frozenset({409, 424, 502, 503, 504})
@@ -85,7 +86,7 @@ def _of_payment(payment: Payment, charges: list[str], case: Case, docket: Docket
     for extra in charges[1:]:
         if not _own_doing(payment, extra, docket):
             yield Breach(DUPLICATE, payment.reference, f"charged again: {extra}")
-    if payment.asks_again() and not _kept_failure(payment, case.evidence):
+    if payment.asks_again() and not _kept(payment, case.evidence):
         yield Breach(STUCK, payment.reference, "asked again with its key when all was calm, and still unknown")
 
 
@@ -123,11 +124,17 @@ def _own_words(one: Try) -> bool:
     return not one.ours and one.trouble is None
 
 
-def _kept_failure(payment: Payment, evidence: Evidence) -> bool:
-    """Whether the provider says the failure that it keeps, whenever it is asked: then nobody can find out by asking."""
+def _kept(payment: Payment, evidence: Evidence) -> bool:
+    """Whether the provider says what settles nothing whenever it is asked, so that nobody can find out by asking.
+
+    That is the failure that it keeps as the first result; and a decline, where no word of its own says that the key
+    layer gave it (the IETF draft knows no 402).
+    """
     place, last = BY_NAME.get(payment.place), payment.tries[-1]
-    keeps = place is not None and place.profile in {"stripe", "adyen"}
-    return keeps and not last.ours and last.status >= 500 and bool(evidence.arrivals.get(last.mark))  # noqa: PLR2004
+    if place is None or last.ours or not evidence.arrivals.get(last.mark):
+        return False
+    kept = {"stripe": {FAILED.status}, "adyen": {FAILED.status}, "generic": {402}}.get(place.profile, set())
+    return last.status in kept
 
 
 def _of_answer(payment: Payment, one: Try, charges: list[str], case: Case) -> Iterator[Breach]:

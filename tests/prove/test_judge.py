@@ -283,6 +283,25 @@ def test_who_starts_over_was_told_wrongly_or_by_one_who_could_not_know(
 
 
 @pytest.mark.parametrize(
+    ("place", "status", "found"),
+    [
+        ("stripe", 500, []),
+        ("adyen", 500, []),
+        ("generic", 402, []),
+        ("generic", 500, [verdict.STUCK]),
+        ("checkout", 500, [verdict.STUCK]),
+        ("stripe", 503, [verdict.STUCK]),
+    ],
+)
+def test_what_a_provider_keeps_and_what_tells_nothing_is_nobodys_fault(
+    place: str, status: int, found: list[str]
+) -> None:
+    told = replace(ANSWERED, status=status, outcome="unknown")
+    assert rules(case(told, arrived=(replace(DOUBT, status=status),), place=place)) == found
+    assert rules(case(replace(told, ours=True), arrived=(DOUBT,), place=place)) == [verdict.STUCK]
+
+
+@pytest.mark.parametrize(
     ("place", "before", "forbidden"),
     [
         ("checkout", FAILED, True),
