@@ -157,7 +157,7 @@ def follows() -> None:
         return target_of
 
     async def instead(usual: Send, self: HttpUpstream, payment: Any, more: dict[str, Any]) -> Any:
-        name = next(name for target, name in named if target is self._target)
+        name = next(name for target, name in named if target is self._dialer._target)
         return await usual(latest[name], payment, **more)
 
     _rebind(proxy.app, "target_of", make)
@@ -177,6 +177,7 @@ def lingers() -> None:
             await usual(self)
             await asyncio.sleep(DRAIN_SECONDS + LAST_TRIES_SECONDS + 1)
             for upstream, payment, _ in last:
+                upstream._ended.clear()
                 await upstream.send(payment, timeout=1.0, max_idle_age=0.0)
 
         return close_books
