@@ -98,7 +98,8 @@ async def test_attempts_are_told_in_one_entry_a_beat_that_expires(fleet: Fleet) 
 async def test_what_the_wire_showed_is_told_where_there_is_anything(fleet: Fleet) -> None:
     attempts = ((fleet.wall, ATTEMPT), (fleet.wall, replace(ATTEMPT, detail="bare LF in the head")))
     await fleet.journal().sync(Beat(attempts=attempts))
-    ((_, fields),) = await fleet.client.xrange("t:attempts")
+    entries: Any = await fleet.client.xrange("t:attempts")
+    ((_, fields),) = entries
     assert [one.get("detail") for one in orjson.loads(fields[b"attempts"])] == [None, "bare LF in the head"]
 
 
