@@ -63,7 +63,7 @@ OPTIONS = [b"close", b"close, Idempotency-Key", b"close, idempotency-KEY , x-one
 
 async def test_connection_cannot_take_the_key_away_and_a_payment_sent_twice_is_charged_once(rig: Rig) -> None:
     provider = await rig.provider()
-    rig.configure(provider)
+    rig.configure(provider, upstream={"profile": "generic"})
     replica = await rig.replica(provider, None)
     for number, options in enumerate(OPTIONS):
         sent = payment(b"k%d" % number, b"Connection: " + options, reference=b"r%d" % number)
