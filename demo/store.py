@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,8 @@ class StoreServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start_store(port: int | None = None) -> StoreServer:
-    """Start a server on loopback and wait until it answers."""
+def start_store(port: int | None = None, extra: Mapping[str, str] | None = None) -> StoreServer:
+    """Start a server on loopback and wait until it answers; `extra` flags win over ours."""
     port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="holdfast-store-"))
     flags = {
@@ -82,6 +83,7 @@ def start_store(port: int | None = None) -> StoreServer:
         "--dir": str(folder),
         "--pidfile": str(folder / "pid"),
         "--logfile": str(folder / "log"),
+        **(extra or {}),
     }
     command = [server_binary(), *(word for flag in flags.items() for word in flag)]
     server = StoreServer(port, folder, tethered(command))

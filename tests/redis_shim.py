@@ -42,7 +42,7 @@ class Shim:
         """Reset every connection (RST), as a middlebox that forgot them does."""
         for writer in list(self._writers):
             sock = writer.get_extra_info("socket")
-            if sock is not None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # it is gone already
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
