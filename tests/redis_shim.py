@@ -24,6 +24,8 @@ class Shim:
     """One way: a round trip is twice that."""
     reply: bytes | None = None
     extra: bytes = b""
+    early: bytes = b""
+    """Goes out once as soon as a command comes in, well before the store's reply to it."""
     accepted: int = 0
     port: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -77,6 +79,8 @@ class Shim:
     ) -> None:
         commands = hiredis.Reader()
         while data := await reader.read(CHUNK):
+            early, self.early = self.early, b""
+            writer.write(early)
             await self._wait()
             if self.reply is None:
                 store.write(data)
