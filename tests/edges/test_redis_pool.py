@@ -35,7 +35,7 @@ async def client(shim: Shim) -> AsyncIterator[Redis]:
 
 
 async def ping(client: Redis, seconds: float = PATIENT) -> bytes:
-    answer: bytes = await within(seconds, "ping", client.execute_command("ECHO", "hello"), bytes)
+    answer: bytes = await within(seconds, "ping", client.echo("hello"), bytes)
     return answer
 
 
@@ -102,7 +102,7 @@ async def test_a_connection_with_a_reply_too_many_is_not_used_again(shim: Shim, 
     await warm(client)
     shim.extra = b":1\r\n"
     with pytest.raises(StoreUnavailable, match="TypeError"):
-        await within(PATIENT, "ping", client.execute_command("ECHO", "hello"), _text)
+        await within(PATIENT, "ping", client.echo("hello"), _text)
     for _ in range(20):
         assert await ping(client) == b"hello"
 
@@ -111,8 +111,8 @@ async def test_a_reply_that_is_still_to_come_is_not_the_next_commands(shim: Shim
     await warm(client)
     shim.delay_seconds, shim.early = 0.05, b":1\r\n"
     with pytest.raises(StoreUnavailable, match="TypeError"):
-        await within(PATIENT, "ping", client.execute_command("ECHO", "first"), _text)
-    answers = [await within(PATIENT, "ping", client.execute_command("ECHO", "next"), _text) for _ in range(5)]
+        await within(PATIENT, "ping", client.echo("first"), _text)
+    answers = [await within(PATIENT, "ping", client.echo("next"), _text) for _ in range(5)]
     assert answers == [b"next"] * 5
 
 
@@ -126,7 +126,7 @@ async def test_a_command_that_gave_up_leaves_no_reply_to_the_next(shim: Shim, cl
     await warm(client)
     shim.delay_seconds = 0.1
     with pytest.raises(StoreUnavailable, match="no answer in time"):
-        await within(0.05, "ping", client.execute_command("ECHO", "late"), bytes)
+        await within(0.05, "ping", client.echo("late"), bytes)
     shim.delay_seconds = 0.0
     for _ in range(20):
         assert await ping(client) == b"hello"
@@ -173,7 +173,8 @@ async def test_a_script_is_loaded_even_if_its_caller_cannot_wait(
     await redis_client.script_flush()
     shim.delay_seconds = 0.05
     report = Script(client, "report")
-    keys, args = ["{u}:1", "{u}:2", "{u}:3"], [1000, -1, 0, 0, 0, 0, ""]
+    keys = ["{u}:1", "{u}:2", "{u}:3"]
+    args: list[bytes | str | float] = [1000, -1, 0, 0, 0, 0, ""]
     with pytest.raises(StoreUnavailable):
         await within(0.15, "read", report(keys=keys, args=args), nothing)  # its own round trip and a half
     deadline = time.monotonic() + PATIENT
