@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "prove", "sdk", "test"}
+TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "mutants", "prove", "sdk", "test"}
 
 
 def make_targets() -> set[str]:
