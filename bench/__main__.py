@@ -92,7 +92,7 @@ def contenders() -> Iterator[list[Contender]]:
         stack.callback(store.stop)
         stack.enter_context(running(["-m", "bench.backend", str(backend)], backend, core(1)))
         bare_pid = stack.enter_context(running(["-m", "bench.bare", str(bare), url], bare, core(0)))
-        settings = {"UPSTREAM_URL": url, "REDIS_URL": store.url, "LOG_LEVEL": "info"}
+        settings = {"UPSTREAM_URL": url, "UPSTREAM_PROFILE": "generic", "REDIS_URL": store.url, "LOG_LEVEL": "info"}
         pid = stack.enter_context(running(["-m", "proxy"], holdfast, core(0), PORT=str(holdfast), **settings))
         settings["HOLDFAST_LEDGER_SECRET"] = "only for the benchmark"
         kept = stack.enter_context(running(["-m", "proxy"], ledger, core(0), PORT=str(ledger), **settings))

@@ -18,7 +18,7 @@ from demo.tether import ROOT, tethered
 END_SECONDS = 8.0
 STEP_SECONDS = 0.05
 # The shell of whoever tries the demo may have these set for something else.
-FOREIGN = ("PORT", "LOG_LEVEL", "UPSTREAM_URL", "FLAKY_PAYMENT_FAILURE_RATE", "REDIS_", "PAYMENT_", "CIRCUIT_BREAKER_")
+FOREIGN = ("PORT", "LOG_LEVEL", "UPSTREAM_", "FLAKY_PAYMENT_FAILURE_RATE", "REDIS_", "PAYMENT_", "CIRCUIT_BREAKER_")
 TAIL_CHARACTERS = 800
 
 

@@ -46,11 +46,12 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class StoreServer:
-    """A running server without persistence; `pid` is the server's own."""
+    """A running server; `pid` is the server's own. `keeps`: its data is on disk and stays there when it has ended."""
 
     port: int
     folder: Path
     tether: subprocess.Popen[bytes]
+    keeps: bool = False
 
     @property
     def url(self) -> str:
@@ -67,24 +68,28 @@ class StoreServer:
         if self.tether.stdin is not None:
             self.tether.stdin.close()
         self.tether.wait(START_SECONDS)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keeps:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start_store(port: int | None = None) -> StoreServer:
-    """Start a server on loopback and wait until it answers."""
+def start_store(port: int | None = None, *, keep: Path | None = None) -> StoreServer:
+    """Start a server on loopback and wait until it answers; with `keep`, what it held there is there again."""
     port = port or free_port()
-    folder = Path(tempfile.mkdtemp(prefix="holdfast-store-"))
+    folder = keep or Path(tempfile.mkdtemp(prefix="holdfast-store-"))
+    folder.mkdir(exist_ok=True)
+    (folder / "pid").unlink(missing_ok=True)
     flags = {
         "--port": str(port),
         "--bind": "127.0.0.1",
         "--save": "",
-        "--appendonly": "no",
+        "--appendonly": "yes" if keep else "no",
+        "--appendfsync": "no",  # the death of a process loses nothing that was written, only a machine's would
         "--dir": str(folder),
         "--pidfile": str(folder / "pid"),
         "--logfile": str(folder / "log"),
     }
     command = [server_binary(), *(word for flag in flags.items() for word in flag)]
-    server = StoreServer(port, folder, tethered(command))
+    server = StoreServer(port, folder, tethered(command), keep is not None)
     _wait_until_it_answers(server)
     return server
 

@@ -12,27 +12,55 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from prove.story import MARK, Custom, Payment, Trouble, Try
+from prove.market import BY_NAME, CREDENTIAL, MOVED, Place
+from prove.story import MARK, Custom, Move, Payment, Trouble, Try
+from prove.tongues import CHARGE_HEADER
 
 PATIENCE_SECONDS = 15.0
 MOST_TRIES = 4
-CUSTOMS = (Custom.OWN_KEY, Custom.NO_KEY, Custom.TOLD_KEY)
-WEIGHTS = (5, 3, 2)
+CUSTOMS = {
+    Custom.OWN_KEY: 4,
+    Custom.NO_KEY: 2,
+    Custom.TOLD_KEY: 2,
+    Custom.NEW_KEY: 2,
+    Custom.TWINS: 2,
+    Custom.LEAVER: 2,
+    Custom.LIBRARY: 2,
+}
+KEYLESS = {Custom.NO_KEY: 3, Custom.LIBRARY: 1}
+"""Where no key is honoured."""
+HOLDERS = frozenset({Custom.OWN_KEY, Custom.NEW_KEY, Custom.TWINS, Custom.LEAVER})
+CLASSIC_CUSTOMS = {Custom.OWN_KEY: 5, Custom.NO_KEY: 3, Custom.TOLD_KEY: 2}
+TWIN_LAG_SECONDS = 0.3
+CLASSIC = Place("mock", "generic", "/api/payment")
+"""The mock provider's only route (`prove.compare`)."""
 DECLINED_SHARE = 0.04
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 2.0
+KEPT = frozenset({402, 500})
+"""What a provider that keeps its first result says for ever: if that tells nothing, no asking helps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """Where the clients pay: the replicas' URLs, and the session they share."""
+    """Where the clients pay: the replicas' URLs, the session they share, and the providers behind."""
 
     urls: Sequence[str]
     session: aiohttp.ClientSession
+    places: Sequence[Place] = (CLASSIC,)
+    move: Move = field(default_factory=Move)
 
-    async def request(self, payment: Payment, replica: int) -> Try:
+    def place_of(self, payment: Payment) -> Place:
+        return BY_NAME.get(payment.place, CLASSIC)
+
+    def strands(self, payment: Payment) -> bool:
+        """Whether its upstream is another provider's by now, or will soon be: asking there again would pay anew."""
+        moving = payment.place in MOVED and self.move.at <= time.time()
+        return moving and payment.tries[0].started <= self.move.done
+
+    async def request(self, payment: Payment, replica: int, mark: str) -> Try:
         """Send a payment once; whatever comes of it is a value."""
-        mark, started = payment.next_mark, time.time()
+        started = time.time()
         try:
             return await self._answered(payment, replica, mark, started)
         except aiohttp.ClientConnectorError:
@@ -45,9 +73,10 @@ class Shop:
 
     async def _answered(self, payment: Payment, replica: int, mark: str, started: float) -> Try:
         key = payment.key
-        named = {MARK: mark, "X-Request-Id": mark, "Content-Type": "application/json"}
-        headers = {**named, "Idempotency-Key": key} if key else named
-        url = self.urls[replica] + "/api/payment"
+        place = self.place_of(payment)
+        named = {MARK: mark, "X-Request-Id": mark, "Content-Type": "application/json", "Authorization": CREDENTIAL}
+        headers = {**named, place.key_header: key} if key else named
+        url = self.urls[replica] + place.path
         async with self.session.post(url, data=_body(payment), headers=headers) as answer:
             content = await answer.read()
         told = answer.headers
@@ -61,8 +90,10 @@ class Shop:
             outcome=told.get("X-Payment-Outcome"),
             attempts=_number(told, "X-Proxy-Attempts"),
             told_key=told.get("X-Proxy-Idempotency-Key"),
-            charge=_charge(content) if answer.ok else None,
+            charge=(told.get(CHARGE_HEADER) or _charge(content)) if answer.ok else None,
             retry_after=float(_number(told, "Retry-After") or 0),
+            ours="Proxy-Status" in told,
+            degraded=told.get("X-Proxy-Degraded", ""),
         )
 
 
@@ -82,7 +113,7 @@ def _charge(content: bytes) -> str | None:
     except ValueError:
         return None
     name = document.get("id") if isinstance(document, dict) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) and name.startswith("pay_") else None
 
 
 @dataclass(slots=True)
@@ -111,17 +142,48 @@ class Client:
         self.payments.append(payment)
         start = self._random.randrange(len(self.shop.urls))
         for number in range(MOST_TRIES):
-            payment.add(await self.shop.request(payment, (start + number) % len(self.shop.urls)))
+            await self._send(payment, start + number)
+            payment.stranded = self.shop.strands(payment)
             if not payment.may_repeat():
                 return
             await asyncio.sleep(self._wait(number, payment.tries[-1].retry_after))
+            if payment.stranded or self.shop.strands(payment):
+                payment.stranded = True
+                return
+
+    async def _send(self, payment: Payment, replica: int) -> None:
+        """Once, or, from twins, twice at once."""
+        urls, mark = len(self.shop.urls), payment.next_mark
+        if payment.custom is not Custom.TWINS or payment.tries:
+            payment.add(await self.shop.request(payment, replica % urls, mark))
+            return
+        other = self._random.randrange(urls)
+        one, two = await asyncio.gather(
+            self.shop.request(payment, replica % urls, mark), self._late(payment, other, mark + "b")
+        )
+        for each in sorted((one, two), key=lambda each: each.ended):
+            payment.add(each)
+
+    async def _late(self, payment: Payment, replica: int, mark: str) -> Try:
+        await asyncio.sleep(TWIN_LAG_SECONDS * self._random.random())
+        return await self.shop.request(payment, replica, mark)
 
     def _new_payment(self) -> Payment:
-        (custom,) = self._random.choices(CUSTOMS, WEIGHTS)
+        (place,) = self._random.choices(self.shop.places, [one.weight for one in self.shop.places])
+        customs = self._customs(place)
+        (custom,) = self._random.choices(list(customs), list(customs.values()))
         reference = f"{self.name}-{len(self.payments) + 1}"
         made_up = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-        key = made_up if custom is Custom.OWN_KEY else None
-        return Payment(reference, custom, key, declined=self._random.random() < DECLINED_SHARE)
+        key = made_up if custom in HOLDERS else None
+        declined = self._random.random() < DECLINED_SHARE
+        return Payment(reference, custom, key, declined, place=place.name)
+
+    def _customs(self, place: Place) -> Mapping[Custom, int]:
+        if place is CLASSIC:
+            return CLASSIC_CUSTOMS
+        if not place.honours:
+            return KEYLESS
+        return {Custom.TWINS: 1} if place.name == "patient" else CUSTOMS
 
     def _wait(self, number: int, retry_after: float) -> float:
         backoff: float = FIRST_WAIT_SECONDS * 2**number * (0.5 + self._random.random() / 2)
@@ -143,8 +205,13 @@ async def settle(shop: Shop, payments: Sequence[Payment], seconds: float) -> Non
 
     async def ask(payment: Payment) -> None:
         async with places:
-            while payment.word() != "final" and time.monotonic() < end:
-                await asyncio.sleep(min(1.0, payment.tries[-1].retry_after))
-                payment.add(await shop.request(payment, len(payment.tries) % len(shop.urls)))
+            while payment.asks_again() and time.monotonic() < end:
+                await asyncio.sleep(min(1.0, max(FIRST_WAIT_SECONDS, payment.tries[-1].retry_after)))
+                payment.stranded = shop.strands(payment)
+                if not payment.stranded:
+                    number = len(payment.tries) % len(shop.urls)
+                    payment.add(await shop.request(payment, number, payment.next_mark))
+                if payment.tries[-1].status in KEPT:
+                    return
 
-    await asyncio.gather(*(ask(one) for one in payments if one.key is not None and one.word() == "unknown"))
+    await asyncio.gather(*(ask(one) for one in payments if one.asks_again()))

@@ -19,7 +19,7 @@ from prove.chaos import PROVIDER, Chaos
 from prove.clients import Shop
 from prove.contenders import CONTENDERS, OFF, POST, VARIANTS, Contender
 from prove.report import say
-from prove.run import SAFE, Options, open_stage, storm
+from prove.run import Options, open_stage, storm
 from prove.stage import UPSTREAM, Stage
 from prove.story import Payment
 from prove.verdict import Case
@@ -50,7 +50,7 @@ class Entrant:
         """Start it on the stage; its URL."""
         if self.contender is None:
             retries = {"max_retries": 0} if self.variant == OFF else {}
-            await stage.start_fleet(1, SAFE, {"retry": {**_mapping(UPSTREAM["retry"]), **retries}})
+            await stage.start_fleet(1, ("proxy",), {"retry": {**_mapping(UPSTREAM["retry"]), **retries}})
             return stage.replicas[0].url
         server = self.contender.on(stage, self.variant, self.binary)
         stage.others.append(server)
@@ -83,6 +83,7 @@ def entrants(folders: str) -> Iterator[Entrant]:
 async def measure(entrant: Entrant, options: Options) -> tuple[str, ...]:
     """One run; its line of the table."""
     async with open_stage(options.seed) as stage:
+        await stage.start_provider()
         shop = Shop([await entrant.enter(stage)], stage.session)
         chaos = Chaos(stage, options.seed, pause=min(2.0, options.seconds / 8), victims=frozenset({PROVIDER}))
         payments = await storm(chaos, shop, options)

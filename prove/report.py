@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prove.books import BOOK_RULES
 from prove.run import Proof
-from prove.verdict import RULES, Breach, Case, answers_by_status
+from prove.verdict import RULES, Breach, Case, answers_by_status, by_place
 
 SHOWN = 5
 WIDTH = 58
@@ -25,9 +25,11 @@ def say(text: str = "") -> None:
 def tell(proof: Proof) -> None:
     """Print figures, rules and, where one is broken, the first histories."""
     options = proof.options
-    build = "UNSAFE test build" if options.unsafe else "Holdfast"
-    say(f"\n{build}: {options.replicas} replicas, {options.seconds:g} s, seed {options.seed}")
+    build = f"UNSAFE test build ({options.unsafe})" if options.unsafe else "Holdfast"
+    say(f"\n{build}: {options.replicas} replicas, {options.seconds:g} s, store {options.store}, seed {options.seed}")
     _section("What happened", {**proof.figures, **dict(sorted(proof.done.items()))})
+    for name, counts in by_place(proof.case).items():
+        say(f"  at {name}: " + ", ".join(f"{number:,} {what}" for what, number in counts.items()))
     _section("Answers by status and outcome", answers_by_status(proof.case.payments))
     counts = Counter(breach.rule for breach in proof.breaches)
     _section("Must be 0", {rule: counts[rule] for rule in RULES})
@@ -77,9 +79,13 @@ def write_json(proof: Proof, path: Path) -> None:
         "options": asdict(proof.options),
         "figures": proof.figures,
         "done": dict(proof.done),
+        "providers": by_place(proof.case),
         "answers": answers_by_status(proof.case.payments),
         "ledger": {"skipped": proof.books.skipped, **proof.books.figures},
         "breaches": [asdict(breach) for breach in [*proof.breaches, *proof.books.breaches]],
+        "kills": [asdict(kill) for kill in proof.case.kills],
+        "store troubles": [asdict(trouble) for trouble in proof.case.troubles],
+        "move": asdict(proof.case.move),
         "histories": [asdict(payment) for payment in histories],
         "provider": provider,
     }

@@ -15,11 +15,12 @@ import aiohttp
 from prove.books import Books, compare_books
 from prove.chaos import ALL, STORE, Chaos
 from prove.clients import PATIENCE_SECONDS, Shop, pay_all, settle
+from prove.market import PLACES
 from prove.stage import CALM, FAULTS, Stage
 from prove.story import Payment
 from prove.verdict import Breach, Case, breaches, figures
 
-SAFE, UNSAFE = "proxy", "prove.unsafe"
+DURABLE, VOLATILE, SPARED = "durable", "volatile", "spared"
 SETTLE_SECONDS = 20.0
 CALM_SECONDS = 1.5
 
@@ -29,21 +30,27 @@ class Options:
     """How much of everything."""
 
     replicas: int = 3
-    seconds: float = 30.0
+    seconds: float = 60.0
     seed: int = 1
     rate: float = 100.0
     clients: int = 64
-    unsafe: bool = False
-    spare_store: bool = False
-    """The store is left in peace, so that nothing may be missing from Holdfast's ledger."""
+    unsafe: str = ""
+    """A mutant of the product (prove/unsafe.py) in its place."""
+    store: str = VOLATILE
+    """`durable`: keeps its data. `volatile`: comes back empty. `spared`: nothing is done to it."""
 
     @property
-    def module(self) -> str:
-        return UNSAFE if self.unsafe else SAFE
+    def module(self) -> tuple[str, ...]:
+        return ("prove.unsafe", self.unsafe) if self.unsafe else ("proxy",)
 
     @property
     def victims(self) -> frozenset[str]:
-        return ALL - {STORE} if self.spare_store else ALL
+        return ALL - {STORE} if self.store == SPARED else ALL
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing may be missing from Holdfast's ledger."""
+        return self.store != VOLATILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +70,14 @@ class Proof:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(seed: int) -> AsyncIterator[Stage]:
-    """A stage with its provider running; everything on it is gone afterwards."""
+async def open_stage(seed: int, *, keeps: bool = False) -> AsyncIterator[Stage]:
+    """A stage without anything on it yet; everything that is started on it is gone afterwards."""
     timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+    connector = aiohttp.TCPConnector(limit=0)
     with tempfile.TemporaryDirectory(prefix="holdfast-proof-") as folder:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
-            stage = Stage(Path(folder), seed, session)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
+            stage = Stage(Path(folder), seed, session, keeps=keeps)
             try:
-                await stage.start_provider()
                 yield stage
             finally:
                 await asyncio.to_thread(stage.end)
@@ -78,14 +85,16 @@ async def open_stage(seed: int) -> AsyncIterator[Stage]:
 
 async def prove(options: Options) -> Proof:
     """Run it all; raises StartFailure or StoreMissing where something does not even start."""
-    async with open_stage(options.seed) as stage:
+    async with open_stage(options.seed, keeps=options.store == DURABLE) as stage:
+        await stage.start_acquirers()
         await stage.start_fleet(options.replicas, options.module)
-        shop = Shop([replica.url for replica in stage.replicas], stage.session)
-        chaos = Chaos(stage, options.seed, pause=min(2.0, options.seconds / 8), victims=options.victims)
+        shop = Shop([replica.url for replica in stage.replicas], stage.session, PLACES, stage.move)
+        pause = min(2.0, options.seconds / 8)
+        chaos = Chaos(stage, options.seed, pause, options.victims, reload_after=options.seconds / 2)
         payments = await storm(chaos, shop, options)
         await settle(shop, payments, SETTLE_SECONDS)
-        case = Case(payments, await stage.evidence(), stage.kills)
-        books = await compare_books(stage, case, complete=options.spare_store)
+        case = Case(payments, await stage.evidence(), stage.kills, stage.troubles, stage.move)
+        books = await compare_books(stage, case, complete=options.complete)
     return Proof(options, case, figures(case), chaos.done, breaches(case), books)
 
 

@@ -1,34 +1,35 @@
-"""The judge: what the clients were told against what the provider did. Pure; every rule is one small function.
+"""The judge: what the clients were told against what the providers did. Pure; every rule is one small function.
 
 The mark that each request carries makes this exact: an arrival, and a charge, is known to belong to one request of one
-payment, so nothing here is inferred from times, except whether a lost connection met a kill.
+payment. Times tell what was known when, whether a lost connection met a kill, and what was under way at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from prove.story import Custom, Evidence, Kill, Payment, Trouble, Try, Word
+from prove.conduct import CONDUCT_RULES, of_conduct
+from prove.docket import Docket
+from prove.market import BY_NAME
+from prove.story import Arrival, Custom, Evidence, Kill, Move, Payment, StoreTrouble, Trouble, Try, Word
+from prove.tongues import FAILED
+from prove.words import NOT_SENT_RULES, WORD_RULES, of_words
 
-EXPECTED = frozenset({200, 201, 402, 409, 424, 429, 500, 502, 503, 504})
+OURS = frozenset({409, 424, 502, 503, 504})
 KILL_SLACK_SECONDS = 0.5
 
-DUPLICATE = "duplicates"
+DUPLICATE = "charged twice"
 INVENTED = "said final success without a charge"
-HIDDEN = "said not_sent with a charge made by that request"
-ARRIVED = "said not_sent and it had arrived"
 MUTE = "answers without X-Payment-Outcome"
 CUT = "connections lost though no replica was killed"
-DENIED = "said final and no success with a charge"
 UNCOUNTED = "more arrivals than attempts told"
-TWO_KEYS = "attempts of one payment under different keys"
 STRANGE = "answers nobody should get"
 STUCK = "unknown with a key, and left so"
 NOBODY = "charges of no payment"
 
-RULES = (DUPLICATE, INVENTED, HIDDEN, ARRIVED, MUTE, CUT, DENIED, UNCOUNTED, TWO_KEYS, STRANGE, STUCK, NOBODY)
+RULES = (DUPLICATE, *CONDUCT_RULES, INVENTED, *WORD_RULES, MUTE, CUT, UNCOUNTED, STRANGE, STUCK, NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,31 @@ class Case:
     payments: Sequence[Payment]
     evidence: Evidence
     kills: Sequence[Kill] = ()
+    troubles: Sequence[StoreTrouble] = ()
+    move: Move = field(default_factory=Move)
 
     def charges_of(self) -> dict[str, list[str]]:
-        """Charge ids by reference."""
+        """Charge ids by reference, in the order of time."""
         found: dict[str, list[str]] = defaultdict(list)
         for charge in self.evidence.charges:
             found[str(charge["reference"])].append(str(charge["id"]))
         return found
 
+    def docket(self) -> Docket:
+        return Docket(self.payments, self.evidence, self.kills, self.troubles)
+
 
 def breaches(case: Case) -> list[Breach]:
     """Every broken promise, by rule and then by payment."""
-    charges = case.charges_of()
-    marks = {mark: name for name, mark in case.evidence.charged_by.items()}
+    charges, docket = case.charges_of(), case.docket()
     found = [*_strangers(case, charges)]
     for payment in case.payments:
-        found += _of_payment(payment, charges.get(payment.reference, []), case.evidence)
+        made = charges.get(payment.reference, [])
+        found += _of_payment(payment, made, case, docket)
+        told = (*of_conduct(payment, docket, case.move), *of_words(payment, made, docket))
+        found += [Breach(rule, payment.reference, detail) for rule, detail in told]
         for one in payment.tries:
-            found += _of_answer(payment, one, charges.get(payment.reference, []), marks, case)
+            found += _of_answer(payment, one, made, case)
     return sorted(found, key=lambda breach: RULES.index(breach.rule))
 
 
@@ -74,21 +82,64 @@ def _strangers(case: Case, charges: Mapping[str, list[str]]) -> Iterator[Breach]
         yield Breach(NOBODY, reference, f"charges {charges[reference]}")
 
 
-def _of_payment(payment: Payment, charges: list[str], evidence: Evidence) -> Iterator[Breach]:
+def _of_payment(payment: Payment, charges: list[str], case: Case, docket: Docket) -> Iterator[Breach]:
     for extra in charges[1:]:
-        yield Breach(DUPLICATE, payment.reference, f"charged again: {extra}")
-    keys = {arrival.key for one in payment.tries for arrival in evidence.arrivals.get(one.mark, ())}
-    if len(keys) > 1:
-        yield Breach(TWO_KEYS, payment.reference, f"keys {sorted(map(str, keys))}")
-    if payment.key is not None and payment.word() is Word.UNKNOWN:
+        if not _own_doing(payment, extra, docket):
+            yield Breach(DUPLICATE, payment.reference, f"charged again: {extra}")
+    if payment.asks_again() and not _kept(payment, case.evidence):
         yield Breach(STUCK, payment.reference, "asked again with its key when all was calm, and still unknown")
 
 
-def _of_answer(
-    payment: Payment, one: Try, charges: list[str], marks: Mapping[str, str], case: Case
-) -> Iterator[Breach]:
+def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
+    """Whether a further charge is what the client asked for: its own repeat, where nothing protects that.
+
+    That is the same key at a provider which executes it again after anything but a 2xx, or no key after the provider's
+    own 5xx, or another key where nobody was left who could know of the first. What Holdfast sent again by itself, or
+    caused by an answer of its own, is never the client's doing.
+    """
+    evidence = docket.evidence
+    made = {str(each["id"]): each for each in evidence.charges if each["reference"] == payment.reference}
+    mark, tries = evidence.charged_by[charge], {one.mark: one for one in payment.tries}
+    if mark not in tries or any(arrival.doubtful for arrival in _before(made[charge], evidence.arrivals.get(mark, ()))):
+        return False
+    earlier = [each for each in made.values() if float(str(each["at"])) < float(str(made[charge]["at"]))]
+    marks = {evidence.charged_by[str(each["id"])] for each in earlier}
+    if payment.custom is Custom.LIBRARY:
+        return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
+    keys = {each.get("key") for each in earlier}
+    if payment.custom is Custom.NEW_KEY and made[charge].get("key") not in keys:
+        return not any(rule in NOT_SENT_RULES for rule, _ in of_words(payment, [*made], docket))
+    place = BY_NAME.get(payment.place)
+    return place is not None and place.reexecutes and keys == {made[charge].get("key")}
+
+
+def _before(charge: Mapping[str, object], arrivals: Sequence[Arrival]) -> Sequence[Arrival]:
+    """What came of the same request before the arrival that made a charge."""
+    names = [arrival.n for arrival in arrivals]
+    return arrivals[: names.index(str(charge.get("n")))] if charge.get("n") in names else arrivals
+
+
+def _own_words(one: Try) -> bool:
+    """Whether the client heard the provider itself."""
+    return not one.ours and one.trouble is None
+
+
+def _kept(payment: Payment, evidence: Evidence) -> bool:
+    """Whether the provider says what settles nothing whenever it is asked, so that nobody can find out by asking.
+
+    That is the failure that it keeps as the first result; and a decline, where no word of its own says that the key
+    layer gave it (the IETF draft knows no 402).
+    """
+    place, last = BY_NAME.get(payment.place), payment.tries[-1]
+    if place is None or last.ours or not evidence.arrivals.get(last.mark):
+        return False
+    kept = {"stripe": {FAILED.status}, "adyen": {FAILED.status}, "generic": {402}}.get(place.profile, set())
+    return last.status in kept
+
+
+def _of_answer(payment: Payment, one: Try, charges: list[str], case: Case) -> Iterator[Breach]:
     if one.trouble is not None:
-        yield from _of_silence(payment, one, case.kills)
+        yield from _of_silence(payment, one, case)
         return
     arrivals = case.evidence.arrivals.get(one.mark, ())
     in_time = sum(
@@ -96,32 +147,32 @@ def _of_answer(
     )  # later ones are Holdfast finding out what became of it
     if one.outcome is None:
         yield Breach(MUTE, payment.reference, str(one))
-    if one.status not in EXPECTED:
+    if one.status not in OURS | {200, 201, 402, 429, 500} | {arrival.status for arrival in arrivals}:
         yield Breach(STRANGE, payment.reference, str(one))
     if one.attempts is not None and in_time > one.attempts:
         yield Breach(UNCOUNTED, payment.reference, f"{in_time} arrivals: {one}")
-    if one.outcome == Word.NOT_SENT and arrivals:
-        yield Breach(HIDDEN if one.mark in marks else ARRIVED, payment.reference, str(one))
-    yield from _of_final(payment, one, charges, marks)
+    yield from _of_success(payment, one, charges, case)
 
 
-def _of_final(payment: Payment, one: Try, charges: list[str], marks: Mapping[str, str]) -> Iterator[Breach]:
-    if one.succeeded and (one.charge is None or one.charge not in charges):
+def _of_success(payment: Payment, one: Try, charges: list[str], case: Case) -> Iterator[Breach]:
+    if not one.succeeded:
+        return
+    if one.charge not in charges and not (payment.declined and one.charge is None):
         yield Breach(INVENTED, payment.reference, str(one))
-    if one.succeeded and one.outcome not in {Word.FINAL, None}:
+    plain = all(arrival.coding == "plain" for arrival in case.evidence.arrivals.get(one.mark, ()))
+    if plain and one.outcome not in {Word.FINAL, None}:
         yield Breach(STRANGE, payment.reference, f"a success that is not final: {one}")
-    if one.outcome == Word.FINAL and not one.succeeded:
-        declined_yet_charged = one.status == 402 and charges  # noqa: PLR2004
-        if declined_yet_charged or one.mark in marks:
-            yield Breach(DENIED, payment.reference, str(one))
 
 
-def _of_silence(payment: Payment, one: Try, kills: Iterable[Kill]) -> Iterator[Breach]:
-    met = any(
-        kill.replica == one.replica and one.ended >= kill.at and one.started <= kill.until + KILL_SLACK_SECONDS
-        for kill in kills
-    )
-    if not met:
+def _of_silence(payment: Payment, one: Try, case: Case) -> Iterator[Breach]:
+    met = [
+        kill
+        for kill in case.kills
+        if kill.replica == one.replica and one.ended >= kill.at and one.started <= kill.until + KILL_SLACK_SECONDS
+    ]
+    # With SIGTERM, what was read is answered; a connection may still close just as a request is being written to it.
+    owed = case.evidence.arrivals.get(one.mark) and all(kill.gentle for kill in met)
+    if owed or not met:
         yield Breach(CUT, payment.reference, str(one))
 
 
@@ -135,6 +186,7 @@ def figures(case: Case) -> dict[str, int]:
         "payments": len(payments),
         "succeeded": sum(payment.succeeded() for payment in payments),
         "charges": len(case.evidence.charges),
+        "charged again by their client's own repeat": _own_repeats(case, charges),
         "charged after the client had its answer": _late(tries, case.evidence),
         "client requests": len(tries),
         "answers": sum(one.trouble is None for one in tries),
@@ -142,14 +194,35 @@ def figures(case: Case) -> dict[str, int]:
         "connections refused": sum(one.trouble is Trouble.REFUSED for one in tries),
         "attempts told": sum(one.attempts or 0 for one in tries),
         "arrivals": sum(map(len, case.evidence.arrivals.values())),
+        "arrivals at the second provider": sum(
+            arrival.provider > 1 for those in case.evidence.arrivals.values() for arrival in those
+        ),
         "final": words[Word.FINAL],
         "not_sent": words[Word.NOT_SENT],
         "unknown at some time": sum(payment.was_ever_unknown() for payment in payments),
         "unknown resolved": sum(payment.was_ever_unknown() for payment in payments) - len(unknown),
         "unknown left": len(unknown),
         "unknown left, charged": sum(payment.reference in charges for payment in unknown),
-        "payments with own key": sum(payment.custom is Custom.OWN_KEY for payment in payments),
+        "payments with own key": sum(payment.tries[0].key is not None for payment in payments),
     }
+
+
+def by_place(case: Case) -> dict[str, dict[str, int]]:
+    """Payments, charges, arrivals and second charges of each provider."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    charges, docket = case.charges_of(), case.docket()
+    for payment in case.payments:
+        made = charges.get(payment.reference, [])
+        found[payment.place].update(payments=1, charges=len(made))
+        own = sum(_own_doing(payment, extra, docket) for extra in made[1:])
+        found[payment.place].update({"charged twice": len(made[1:]) - own, "by the client's own repeat": own})
+    return {name: dict(counts) for name, counts in sorted(found.items())}
+
+
+def _own_repeats(case: Case, charges: Mapping[str, list[str]]) -> int:
+    extras = ((payment, extra) for payment in case.payments for extra in charges.get(payment.reference, [])[1:])
+    docket = case.docket()
+    return sum(_own_doing(payment, extra, docket) for payment, extra in extras)
 
 
 def _late(tries: Iterable[Try], evidence: Evidence) -> int:

@@ -17,7 +17,9 @@ from redis.asyncio import Redis
 from proxy import __version__
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, chain_of
 from proxy.core.config import Config, Upstream
+from proxy.core.durability import StoreFacts
 from proxy.core.errors import ConfigError
 from proxy.core.events import Event
 from proxy.core.model import Outcome
@@ -29,15 +31,19 @@ from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.memory_store import MemoryBreakerStore, MemoryJournal
 from proxy.edges.metrics import Metrics
 from proxy.edges.redis_client import connect
+from proxy.edges.redis_inspector import RedisInspector
 from proxy.edges.redis_journal import RedisJournal
 from proxy.edges.redis_ledger import RedisLedger
 from proxy.edges.redis_store import RedisBreakerStore
+from proxy.edges.redis_url import place
+from proxy.edges.resolver import Resolvers
 from proxy.edges.upstream import HttpUpstream, Target
 from proxy.failover import FailoverStore
 from proxy.fleet import Chronicle, Fleet
 from proxy.followup import Case, Followup
 from proxy.forward import Forwarder
 from proxy.gate import Gate
+from proxy.inspection import Inspection
 from proxy.ports import EventSink, Journal, LedgerStore
 from proxy.resend import resend
 from proxy.runtime import Replica, Runtime
@@ -70,6 +76,9 @@ class Parts:
     local_journal: MemoryJournal
     ledger: Bookkeeper | None
     followup: Followup | None
+    inspection: Inspection | None
+    resolvers: Resolvers
+    chain: Chain
 
 
 def new_replica(config: Config, clock: SystemClock) -> Replica:
@@ -90,14 +99,45 @@ def make_parts(config: Config, log: EventSink, runtimes: Runtimes) -> Parts:
         redis_up=config.redis.url is not None,
     )
     chronicle, totals = Chronicle(clock), Totals()
-    events = Fanout(log, metrics, chronicle, totals)
-    redis = connect(config.redis.url, config.redis.timeout) if config.redis.url else None
+    sinks = Fanout(log, metrics, chronicle, totals)
+    redis = connect(config.redis.url, config.redis.connect_timeout) if config.redis.url else None
+    inspection = _make_inspection(config, redis, clock, sinks)
+    events = sinks if inspection is None else Fanout(sinks, inspection)
     store = _make_store(config, redis, clock, events)
     replica = new_replica(config, clock)
+    chain = chain_of(replica.id, secrets.token_bytes(16))
     local = MemoryJournal(replica.id, clock.now)
     ledger = _make_ledger(config, redis, store, replica, clock, events)
     followup = None if ledger is None else _make_followup(config, runtimes, clock, events)
-    return Parts(replica, clock, events, chronicle, metrics, totals, store, redis, local, ledger, followup)
+    resolvers = Resolvers(now=clock.now)
+    return Parts(
+        replica,
+        clock,
+        events,
+        chronicle,
+        metrics,
+        totals,
+        store,
+        redis,
+        local,
+        ledger,
+        followup,
+        inspection,
+        resolvers,
+        chain,
+    )
+
+
+def _make_inspection(config: Config, redis: Redis | None, clock: SystemClock, events: EventSink) -> Inspection | None:
+    """Only a ledger needs its store to keep what it is told."""
+    if not config.ledger.on:
+        return None
+
+    async def no_store() -> StoreFacts | None:
+        return None
+
+    ask = no_store if redis is None else RedisInspector(redis, config.redis.connect_timeout).facts
+    return Inspection(ask, clock=clock, events=events)
 
 
 def _make_ledger(
@@ -139,7 +179,7 @@ def _make_entries(config: Config, redis: Redis | None, clock: SystemClock) -> Le
 def _make_followup(config: Config, runtimes: Runtimes, clock: SystemClock, events: EventSink) -> Followup:
     async def again(case: Case) -> Outcome | None:
         """By the runtime in force; an upstream that a reload took away is not called any more."""
-        forwarder = runtimes.current.forwarders.get(case.upstream)
+        forwarder = runtimes.current.forwarders.get(case.destination.upstream)
         return None if forwarder is None else await resend(forwarder, case)
 
     return Followup(config.ledger.followup, again, clock=clock, draw=random.SystemRandom().random, events=events)
@@ -152,7 +192,14 @@ def _make_store(
         offset = clock.wall() - clock.now()
         return MemoryBreakerStore(lambda: clock.now() + offset)
     shared = RedisBreakerStore(redis, prefix=config.redis.prefix, timeout_seconds=config.redis.timeout)
-    return FailoverStore(shared, MemoryBreakerStore, clock=clock, events=events, on_outage=config.redis.on_outage)
+    return FailoverStore(
+        shared,
+        MemoryBreakerStore,
+        clock=clock,
+        events=events,
+        on_outage=config.redis.on_outage,
+        where=place(config.redis.url or ""),
+    )
 
 
 def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
@@ -174,7 +221,9 @@ def make_runtime(config: Config, base: Path, parts: Parts) -> Runtime:
     parts.metrics.know(forwarders, ((route.path, route.upstream) for route in config.routes))
     if parts.ledger is not None:
         parts.ledger.know(forwarders)
-    return Runtime(config, RouteTable(config.routes), forwarders, fleet, parts.ledger)
+    inspection = parts.inspection
+    unsafe = tuple if inspection is None else lambda: inspection.warnings
+    return Runtime(config, RouteTable(config.routes), forwarders, fleet, parts.ledger, unsafe)
 
 
 def _make_journal(config: Config, parts: Parts, windows: dict[str, float]) -> Journal | None:
@@ -200,14 +249,21 @@ def _make_forwarder(upstream: Upstream, base: Path, parts: Parts) -> Forwarder:
         load_profile(upstream.profile, base),
         gate=gate,
         budget=Budget(upstream.retry.budget),
-        transport=HttpUpstream(target_of(upstream, base), now=parts.clock.now),
+        transport=_make_transport(upstream, base, parts),
         clock=parts.clock,
         draw=draw,
         new_key=lambda: str(uuid.uuid4()),
         events=parts.events,
         ledger=parts.ledger,
         followup=parts.followup,
+        chain=parts.chain,
     )
+
+
+def _make_transport(upstream: Upstream, base: Path, parts: Parts) -> HttpUpstream:
+    target = target_of(upstream, base)
+    resolver = parts.resolvers.of(upstream.name, target.host, target.port)
+    return HttpUpstream(target, resolver=resolver, now=parts.clock.now, draw=random.SystemRandom().random)
 
 
 def target_of(upstream: Upstream, base: Path) -> Target:
@@ -221,6 +277,7 @@ def target_of(upstream: Upstream, base: Path) -> Target:
         ssl=_tls(upstream, base) if secure else None,
         server_hostname=host,
         connect_timeout=upstream.timeouts.connect,
+        max_age_seconds=upstream.max_connection_age,
     )
 
 

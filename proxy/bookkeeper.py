@@ -7,18 +7,20 @@ calls is kept here until it is back; what it never learns, it finds out by the l
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from itertools import count
 from operator import attrgetter
 
-from proxy.core.errors import StoreUnavailable
+from proxy.core.errors import StoreUnavailable, Unreadable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
-from proxy.core.fingerprint import describe
+from proxy.core.fingerprint import Destination, describe
 from proxy.core.idempotency import Keyed
-from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, doubtful
-from proxy.core.model import Kind
-from proxy.ports import Claimed, Clock, EventSink, LedgerStore, Tracked
+from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, granted
+from proxy.ports import Clock, EventSink, LedgerStore, Tracked
+from proxy.recovery import Recovery
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.01, 0.2
 """How long a call waits before it looks again whether the one before it has ended."""
@@ -35,16 +37,28 @@ class NullLedger:
 
     async def claim(
         self,
-        upstream: str,  # noqa: ARG002
         keyed: Keyed,  # noqa: ARG002
+        destination: Destination,  # noqa: ARG002
         *,
-        references: Sequence[str],  # noqa: ARG002
         patience: Callable[[], float],  # noqa: ARG002
     ) -> Claim | None:
         return UNTRACKED
 
+    def holds(self, claim: Claim) -> bool:  # noqa: ARG002
+        """Nobody else is known of."""
+        return True
+
     def settle(self, told: Settlement) -> None:
         """Nobody asks."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """A call under way: since when its lease runs (monotonic seconds), and whether it has held it without a break."""
+
+    write: Write
+    since: float
+    unbroken: bool = True
 
 
 class Bookkeeper:
@@ -70,47 +84,55 @@ class Bookkeeper:
         self._unique = unique
         self._events = events
         self._up = up
+        self.recovery = Recovery(store, clock=clock, events=events)
         self._calls = count(1)
-        self._held: dict[str, tuple[Write, float]] = {}
+        self._held: dict[str, Hold] = {}
         self._waiting: dict[str, deque[Settlement]] = {}
         self._unknown: dict[str, int] = {}
+        self._registered = False
         self._resting_until = 0.0
         self._wake = asyncio.Event()
 
     def know(self, upstreams: Iterable[str]) -> None:
-        """Keep count of these upstreams' unknown outcomes from now on."""
-        self._unknown = {name: self._unknown.get(name, 0) for name in upstreams}
+        """Keep count of these upstreams' unknown outcomes from now on, and of those before them: they stay listed."""
+        self._unknown |= {name: self._unknown.get(name, 0) for name in upstreams}
+        self._registered = False
+
+    @property
+    def upstreams(self) -> frozenset[str]:
+        """All upstreams that there are books of, those that a reload or a restart took away included."""
+        return frozenset(self._unknown)
 
     def unknown(self, upstream: str) -> int:
         """How many outcomes of an upstream are unknown, as last heard."""
         return self._unknown.get(upstream, 0)
 
-    async def claim(
-        self,
-        upstream: str,
-        keyed: Keyed,
-        *,
-        references: Sequence[str],
-        patience: Callable[[], float],
-    ) -> Claim | None:
-        if keyed.kind is Kind.READ:
+    async def claim(self, keyed: Keyed, destination: Destination, *, patience: Callable[[], float]) -> Claim | None:
+        if not keyed.write:
             return UNTRACKED
-        write = describe(self._secret, upstream, keyed, references=references, unique=self._unique())
+        write = describe(self._secret, destination, keyed, unique=self._unique())
         owner = f"{self._replica}/{next(self._calls)}"
         if not self._reachable():
-            return Claim(write, owner, degraded=True)
-        self._held[owner] = (write, self._clock.now())
+            return self._unheard(write, owner, keyed)
         try:
-            return await self._take(write, owner, patience)
-        except StoreUnavailable as trouble:  # it may have heard us all the same, so the call stays held until settled
+            return await self._take(write, owner, keyed, patience)
+        except StoreUnavailable as trouble:
             self._rest(trouble)
-            return Claim(write, owner, degraded=True)
+            return self._unheard(write, owner, keyed)
         except BaseException:
-            self.settle(Settlement(write, owner, State.NOT_SENT, settles=False, attempts=0))
+            self._held[owner] = Hold(write, self._clock.now())
+            self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
             raise
+
+    def holds(self, claim: Claim) -> bool:
+        held = self._held.get(claim.owner)
+        if held is None:
+            return claim.write is None
+        return held.unbroken and self._clock.now() < held.since + self._lease
 
     def settle(self, told: Settlement) -> None:
         held = self._held.pop(told.owner, None)
+        self.recovery.note(told)
         if held is None and told.state is State.NOT_SENT:  # the store has never heard of this call
             return
         waiting = self._waiting.setdefault(told.write.upstream, deque())
@@ -152,24 +174,39 @@ class Bookkeeper:
         return self._up() and self._clock.now() >= self._resting_until
 
     def _rest(self, trouble: StoreUnavailable) -> None:
-        self._events.publish(StoreFailed(trouble.operation))
-        self._resting_until = self._clock.now() + REST_SECONDS
+        self._events.publish(StoreFailed(trouble.operation, trouble.cause))
+        if not isinstance(trouble, Unreadable):  # that is one payment's trouble, and the store is well
+            self._resting_until = self._clock.now() + REST_SECONDS
+        for upstream in self._unknown:
+            self.recovery.at_once(upstream)
 
-    async def _take(self, write: Write, owner: str, patience: Callable[[], float]) -> Claim | None:
+    def _unheard(self, write: Write, owner: str, keyed: Keyed) -> Claim:
+        """A claim that nobody answered. Of a key of the client's own an earlier call may have left something unknown.
+
+        The store may have heard it all the same, and where it did not, it is told as soon as it can be: should this
+        replica die in mid-call, there is a trace.
+        """
+        self._held[owner] = Hold(write, -math.inf, unbroken=False)
+        return Claim(write, owner, doubt=keyed.clients_key, degraded=True)
+
+    async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
+        """Ask until it is ours. Only what was granted is held: a waiter takes nothing from the call it waits for."""
         pause = FIRST_LOOK_SECONDS
+        trusted = math.inf if keyed.rule is None else keyed.rule.trusted_seconds
         while True:
-            answer = await self.store.claim(write, owner, self._lease)
+            asked = self._clock.now()
+            answer = await self.store.claim(write, owner, self._lease, trusted)
             self._learn(write.upstream, answer.tracked)
             if not answer.held:
-                self._held[owner] = (write, self._clock.now())
-                return _granted(write, owner, answer)
+                self._held[owner] = Hold(write, asked)
+                return granted(write, owner, answer.prior, answer.now)
             if patience() <= pause:
-                del self._held[owner]
                 return None
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
     def _learn(self, upstream: str, tracked: Tracked) -> None:
+        self.recovery.heard(upstream, tracked, self._unknown.get(upstream, 0))
         self._unknown[upstream] = tracked.unknown
         if tracked.trimmed:
             self._events.publish(LedgerTrimmed(upstream, tracked.trimmed))
@@ -198,23 +235,44 @@ class Bookkeeper:
         return True
 
     async def _look_after(self) -> None:
-        """Renew the leases of long calls, and count; counting also finds what the dead have left."""
+        """Renew the leases of long calls, count, and compare; counting also finds what the dead have left."""
         await self._clock.sleep(min(REST_SECONDS, self._lease / 3))
         if not self._reachable():
             return
         try:
+            await self._register()
             for upstream in list(self._unknown):
                 await self._renew(upstream)
                 await self.count(upstream)
+                if (tracked := await self.recovery.compare(upstream)) is not None:
+                    self._learn(upstream, tracked)
         except StoreUnavailable as trouble:
             self._rest(trouble)
 
+    async def _register(self) -> None:
+        """Learn of the books that were kept before: what is unknown in them stays listed."""
+        if not self._registered:
+            found = await self.store.upstreams(self._unknown)
+            self._unknown |= {name: self._unknown.get(name, 0) for name in found}
+            self._registered = True
+
     async def _renew(self, upstream: str) -> None:
+        """Lengthen what is due; what the store lost or never heard is claimed now, so that a crash leaves a trace."""
         now = self._clock.now()
-        due = {o: w for o, (w, at) in self._held.items() if w.upstream == upstream and at + self._lease / 3 <= now}
-        if due:
-            await self.store.renew(upstream, {write.id: owner for owner, write in due.items()}, self._lease)
-            self._held.update({owner: (write, now) for owner, write in due.items() if owner in self._held})
+        due = {o: h for o, h in self._held.items() if h.write.upstream == upstream and h.since + self._lease / 3 <= now}
+        if not due:
+            return
+        lost = await self.store.renew(upstream, [(hold.write.id, owner) for owner, hold in due.items()], self._lease)
+        for owner, hold in due.items():
+            hold.since = now
+            if hold.write.id in lost and owner in self._held:
+                await self._claim_again(owner, hold)
+
+    async def _claim_again(self, owner: str, hold: Hold) -> None:
+        """Others may have been there meanwhile, unless the store says that nobody was."""
+        answer = await self.store.claim(hold.write, owner, self._lease)
+        nobody = answer.prior is None or answer.prior.state is State.NOT_SENT
+        hold.unbroken = hold.unbroken and nobody and not answer.held
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""
@@ -225,21 +283,6 @@ class Bookkeeper:
             except Exception as bug:  # noqa: BLE001
                 self._events.publish(TurnFailed(getattr(turn, "__name__", repr(turn)), repr(bug)))
                 await self._clock.sleep(REST_SECONDS)
-
-
-def _granted(write: Write, owner: str, answer: Claimed) -> Claim:
-    prior = answer.prior
-    if prior is None or prior.state is State.NOT_SENT:
-        return Claim(write, owner)
-    state = State.UNKNOWN if prior.state is State.IN_FLIGHT else prior.state  # its owner's lease ran out
-    return Claim(
-        write,
-        owner,
-        doubt=doubtful(state, prior.status),
-        final=state is State.FINAL,
-        same_body=prior.write.body == write.body,
-        age=max(0.0, answer.now - prior.since),
-    )
 
 
 def _make_room(waiting: deque[Settlement]) -> None:

@@ -33,6 +33,9 @@ class GateStore(BreakerStore, Protocol):
     @property
     def fixed(self) -> Literal["closed", "open"] | None: ...
 
+    def shares(self, upstream: str) -> bool:
+        """Whether the upstream's breaker is the fleet's now, and not this replica's own for want of it."""
+
 
 class BreakerView:
     """One upstream's breaker as this replica sees it. Every change goes to the store first and is learnt from it."""
@@ -75,7 +78,7 @@ class BreakerView:
     @property
     def degraded(self) -> str | None:
         """`breaker` while this replica has to do without the fleet's, else None."""
-        return None if self._store.up else "breaker"
+        return None if self._store.shares(self.name) else "breaker"
 
     def now(self) -> float:
         """The store's clock as this gate reckons it."""
@@ -85,7 +88,7 @@ class BreakerView:
         """Take in what a call of the current epoch found out; `retry_after` is the wait the provider asked for."""
         waiting = self._pending
         if signal is Signal.SUCCESS:
-            self._pending = Tally(waiting.successes + 1, waiting.failures, 0, waiting.retry_after)
+            self._pending = Tally(waiting.successes + 1, waiting.failures)  # it answers: no earlier wait holds
             if self._view.counts.consecutive:
                 self.wake.set()  # the fleet is counting failures in a row, and this one ends the row
             return

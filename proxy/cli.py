@@ -15,7 +15,7 @@ from proxy.client import Client, ClientFailure, Document
 from proxy.core.config import Address, Config, parse_address
 from proxy.core.errors import ConfigError
 from proxy.core.units import parse_duration
-from proxy.edges.config_file import DEFAULT_FILE, load, load_profile
+from proxy.edges.config_file import DEFAULT_FILE, load, load_profile, warnings_of
 from proxy.edges.tls import server_context
 from proxy.terminal import outcomes_text, status_text, summary_text
 
@@ -78,6 +78,7 @@ def _check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             problems += [f"{path}: {line}" for line in error.problems]
     if problems:
         raise ConfigError(problems)
+    _told([f"{path}: warning: {line}" for line in warnings_of(config, path.absolute().parent)], 0)
     print(f"{path}: ok, {_counted(config.upstreams, 'upstream')}, {_counted(config.routes, 'route')}")
     return 0
 

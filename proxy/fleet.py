@@ -93,6 +93,11 @@ class Fleet:
         """Whether the shared store answers."""
         return self._store is not None and self._store.up
 
+    @property
+    def apart(self) -> Mapping[str, str]:
+        """Upstreams whose breaker is this replica's own although the store answers, and why."""
+        return {} if self._store is None else self._store.apart
+
     async def run(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -117,7 +122,7 @@ class Fleet:
             try:
                 return await self._journal.history(upstream, seconds)
             except StoreUnavailable as trouble:
-                self._events.publish(StoreFailed(trouble.operation))
+                self._events.publish(StoreFailed(trouble.operation, trouble.cause))
         return await self._local_journal.history(upstream, seconds)
 
     async def beat(self) -> None:
@@ -138,7 +143,7 @@ class Fleet:
         try:
             return await self._journal.sync(beat)
         except StoreUnavailable as trouble:
-            self._events.publish(StoreFailed(trouble.operation))
+            self._events.publish(StoreFailed(trouble.operation, trouble.cause))
             return None
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:

@@ -11,9 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.core.config import Followup as Limits
+from proxy.core.errors import where
 from proxy.core.events import FollowedUp, TurnFailed
+from proxy.core.fingerprint import Destination
 from proxy.core.idempotency import Keyed
 from proxy.core.model import Outcome
+from proxy.core.profiles import Profile
 from proxy.pause import pause
 from proxy.ports import Clock, EventSink
 
@@ -26,11 +29,13 @@ AT_ONCE = 4
 class Case:
     """One write to find out about: which, for how long at most, and how long to wait before the next try (seconds).
 
-    `rest` is what the provider wants at least, after what it last did.
+    `destination` and `profile` are those it was sent under: elsewhere it would be another payment. `rest` is what the
+    provider wants at least, after what it last did.
     """
 
     id: str
-    upstream: str
+    destination: Destination
+    profile: Profile
     keyed: Keyed
     seconds: float
     wait: float = FIRST_WAIT_SECONDS
@@ -99,7 +104,7 @@ class Followup:
         try:
             result = await self._find_out(case)
         except Exception as bug:  # noqa: BLE001 - it costs this case, which stays listed, and is told
-            self._events.publish(TurnFailed("followup", repr(bug)))
+            self._events.publish(TurnFailed("followup", where(bug)))
             result = "stopped"
         if result is not None:
             del self._cases[case.id]
@@ -112,7 +117,10 @@ class Followup:
             wait = case.wait * (1 + self._draw() / 2)  # never less: the provider may have asked for it
             if wait > left:
                 break
+            rested = self._clock.now() + case.rest
             await pause(self._clock, wait, self._hurry)
+            if self._clock.now() < rested:  # the end of this replica is no reason to undercut what was asked for
+                return None
             async with self._places:
                 if self._clock.now() > until:
                     return "expired"
@@ -127,4 +135,4 @@ class Followup:
         return "expired"
 
     def _tell(self, case: Case, result: str) -> None:
-        self._events.publish(FollowedUp(case.upstream, case.keyed.payment.request_id, result))
+        self._events.publish(FollowedUp(case.destination.upstream, case.keyed.payment.request_id, result))

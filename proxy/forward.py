@@ -16,12 +16,27 @@ from proxy.bookkeeper import NullLedger
 from proxy.core import answers, retry
 from proxy.core.answers import Told
 from proxy.core.budget import Budget
+from proxy.core.chained import Chain, inner_row
 from proxy.core.config import Upstream
-from proxy.core.errors import RequestRefused
-from proxy.core.events import RetryDenied, RetryScheduled
+from proxy.core.errors import RequestRefused, where
+from proxy.core.events import RetryDenied, RetryScheduled, TurnFailed
+from proxy.core.fingerprint import Destination
 from proxy.core.idempotency import Keyed, kind_at_age, settle_kind
 from proxy.core.ledger import Claim
-from proxy.core.model import Answer, Headers, Kind, Outcome, Payment, Response, Result, WatchedStream
+from proxy.core.model import (
+    Answer,
+    Certainty,
+    Ending,
+    Headers,
+    Kind,
+    Outcome,
+    Payment,
+    Response,
+    Result,
+    TransportFailure,
+    WatchedStream,
+    WireError,
+)
 from proxy.core.outcome import Row, hint_of, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, Again, Denied, Signal
@@ -32,8 +47,7 @@ from proxy.ports import Clock, EventSink, Ledger, Transport
 from proxy.story import Story
 from proxy.telling import attempt_finished, payment_finished
 
-UNKEYED_IDLE_SECONDS = 1.0
-"""An unkeyed write takes a connection idle for less than this: a stale one would leave its outcome unknown."""
+NO_CHAIN = Chain("holdfast", b"alone")
 EARLIER_CALL = "an earlier call with this key may have been carried out: look it up before paying again"
 
 
@@ -65,12 +79,16 @@ class Forwarder:
         events: EventSink,
         ledger: Ledger | None = None,
         followup: Followup | None = None,
+        chain: Chain = NO_CHAIN,
     ) -> None:
         url = urlsplit(upstream.url)
         self.upstream = upstream
         self.profile = profile
         self.host = url.netloc.encode("idna" if not url.netloc.isascii() else "ascii")
         self.base_path = url.path.rstrip("/").encode()
+        self.destination = Destination(
+            upstream.name, upstream.url.rstrip("/"), profile.name, tuple(profile.client_reference_fields)
+        )
         self.under_way = 0
         self._ending = asyncio.Event()
         self.gate = gate
@@ -82,6 +100,7 @@ class Forwarder:
         self._events = events
         self._ledger = ledger or NullLedger()
         self._followup = followup
+        self._chain = chain
 
     def now(self) -> float:
         """Monotonic seconds."""
@@ -99,7 +118,7 @@ class Forwarder:
     async def forward(self, payment: Payment, caller: Caller) -> Answer:
         """The answer to one payment: the provider's, or ours where there is none. Never two charges."""
         inject = self.upstream.inject_key
-        keyed = settle_kind(payment, self.profile, inject=inject, new_key=self._new_key)
+        keyed = settle_kind(payment, self.profile, inject=inject, new_key=self._new_key, base_path=self.base_path)
         self.budget.request()
         self.under_way += 1
         try:
@@ -121,58 +140,95 @@ class Forwarder:
             return answer
         return replace(answer, body=WatchedStream(answer.body, self._leave))
 
-    def _leave(self) -> None:
+    def _leave(self, _: Ending = Ending.WHOLE) -> None:
         self.under_way -= 1
 
     async def _attempts(self, keyed: Keyed, caller: Caller, claim: Claim) -> Answer:
+        """The answer, with the claim settled: at once, or when an answer that is streamed has been read."""
         if claim.degraded and keyed.injected is not None:  # nobody but us would know this key (payments.md section 6)
             keyed = replace(keyed, kind=Kind.UNKEYED)
         caller = replace(caller, key_age=claim.age) if claim.age else caller
-        story = Story(keyed.kind, claim, doubt=claim.doubt)
+        story = Story(keyed.write, claim, holds=lambda: not keyed.clients_key or self._ledger.holds(claim))
         try:
-            while self._remaining(caller) > 0:
-                permit = await self.gate.admit()
-                if isinstance(permit, Refusal):
-                    return self._refused(keyed, caller, story, permit)
-                if self._remaining(caller) <= 0:  # a probe's place may take a moment to get
-                    self.gate.release(permit)
-                    break
-                story.add(*await self.attempt(keyed, caller, story, permit))
-                again = self._next(keyed, caller, story)
-                if not isinstance(again, Again):
-                    break
-                await pause(self._clock, again.delay, self._ending)
-        except BaseException:
+            answer = await self._rounds(keyed, caller, story)
+        except BaseException as trouble:
             await discard(story)
-            raise
-        finally:
-            self.settle(story)
-            self._follow_up(keyed, caller, story)
+            self._conclude(keyed, caller, story)
+            if isinstance(trouble, RequestRefused) or not isinstance(trouble, Exception):
+                raise
+            return self._bug(keyed, story, trouble)
+        if isinstance(answer.body, bytes):
+            self._conclude(keyed, caller, story)
+            return answer
+        watched = WatchedStream(answer.body, lambda ending: self._was_read(keyed, caller, story, ending))
+        return replace(answer, body=watched)
+
+    async def _rounds(self, keyed: Keyed, caller: Caller, story: Story) -> Answer:
+        """Attempts until there is no more to mend, or no more time."""
+        while self._remaining(caller) > 0:
+            permit = await self.gate.admit()
+            if isinstance(permit, Refusal):
+                return self._refused(keyed, caller, story, permit)
+            if self._remaining(caller) <= 0:  # a probe's place may take a moment to get
+                self.gate.release(permit)
+                break
+            await self.attempt(keyed, caller, story, permit)
+            again = self._next(keyed, caller, story)
+            if not isinstance(again, Again):
+                break
+            await pause(self._clock, again.delay, self._ending)
         return self._answer(keyed, caller, story)
 
-    async def attempt(self, keyed: Keyed, caller: Caller, story: Story, permit: Permit) -> tuple[Result, Row]:
-        """Send once and tell the gate what it showed of the provider."""
+    def _conclude(self, keyed: Keyed, caller: Caller, story: Story) -> None:
+        """What is known is asked while the claim is held, and then told."""
+        self._follow_up(keyed, caller, story)
+        self.settle(story)
+
+    def _was_read(self, keyed: Keyed, caller: Caller, story: Story, ending: Ending) -> None:
+        """An answer that broke off after its head was told is as unknown as one that broke off before (row 6)."""
+        if ending is Ending.CUT and story.last is not None:
+            head = story.last[0]
+            cut = TransportFailure(Certainty.CUT, WireError.CUT, "cut while streamed", head.status, head.headers)
+            story.answer_cut(cut, row_of(cut, keyed.kind, self.profile, keyed.rule))
+        self._conclude(keyed, caller, story)
+
+    def _bug(self, keyed: Keyed, story: Story, bug: Exception) -> Answer:
+        """A fault of ours is told with what is truly known: once an attempt has begun, nothing less than unknown."""
+        self._events.publish(TurnFailed("forward", where(bug)))
+        told = self._told(keyed, story, story.outcome)
+        return answers.problem(500, "proxy_internal_error", "Holdfast met an internal error.", told)
+
+    async def attempt(self, keyed: Keyed, caller: Caller, story: Story, permit: Permit) -> None:
+        """Send once, tell the gate what it showed of the provider, and the story what came of it."""
         started = self._clock.now()
         try:
             await discard(story)
-            result = await self._send(keyed, story, self._remaining(caller))
+            story.begin()
+            result = self._held(await self._send(keyed, story, permit, self._remaining(caller)))
+            row = row_of(result, keyed.kind, self.profile, keyed.rule)
+            row = inner_row(result, keyed.payment, self._chain, trusted=self.upstream.trust_outcome, usual=row)
         except BaseException as cut:
             story.break_off(cut)
             self.gate.release(permit)
             raise
-        row = row_of(result, keyed.kind, self.profile, keyed.rule)
+        expired = keyed.rule is not None and caller.key_age + started - caller.started >= keyed.rule.trusted_seconds
+        story.add(result, row, settles=_settles(row, keyed) and story.claim.same_rule and not expired)
         signal = Signal.NEUTRAL if self._ending.is_set() else TABLE[row].signal  # our end is not the provider's failure
-        self.gate.settle(permit, signal, self._retry_after(result))
-        number, seconds, probe = story.attempts + 1, self._clock.now() - started, permit.probe is not None
+        self.gate.settle(permit, signal, self._retry_after(result), reading=_streamed(result))
+        seconds, probe = self._clock.now() - started, permit.probe is not None
         self._events.publish(
-            attempt_finished(self.upstream.name, keyed, number, result, row, seconds=seconds, probe=probe)
+            attempt_finished(self.upstream.name, keyed, story.attempts, result, row, seconds=seconds, probe=probe)
         )
-        return result, row
+
+    def _held(self, result: Result) -> Result:
+        """A streamed answer keeps its place in `max_concurrency` until it has been read."""
+        if not isinstance(result, Response) or isinstance(result.body, bytes):
+            return result
+        return replace(result, body=WatchedStream(result.body, lambda _: self.gate.leave()))
 
     async def claim(self, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
         """Take the payment in the ledger; None if a call with the same key is still under way."""
-        references = self.profile.client_reference_fields
-        return await self._ledger.claim(self.upstream.name, keyed, references=references, patience=patience)
+        return await self._ledger.claim(keyed, self.destination, patience=patience)
 
     def settle(self, story: Story) -> None:
         """Tell the ledger what became of the call."""
@@ -189,19 +245,20 @@ class Forwarder:
         if keyed.injected is not None and not self._followup.injected_keys:
             return
         result, row = story.last
-        wait = max(FIRST_WAIT_SECONDS, self.rest_after(keyed, row, result))
+        rest = self.rest_after(keyed, row, result)
+        wait = max(FIRST_WAIT_SECONDS, rest)
         if self.may_repeat(keyed, caller, row, result, wait):
             age = caller.key_age + self._clock.now() - caller.started
             safe_for = rule.trusted_seconds - age - self.upstream.timeouts.total
-            self._followup.offer(Case(write.id, self.upstream.name, keyed, safe_for, wait))
+            self._followup.offer(Case(write.id, self.destination, self.profile, keyed, safe_for, wait, rest))
 
     def _busy(self, keyed: Keyed) -> Answer:
         """A call with the same key did not end in time: its outcome is not ours to guess."""
         detail = "Another call with this key is still under way; what becomes of it is not known yet. Ask again later."
-        told = self._told(keyed, Story(keyed.kind), Outcome.UNKNOWN)
+        told = self._told(keyed, Story(), Outcome.UNKNOWN)
         return answers.problem(409, "http_request_denied", detail, told)
 
-    async def _send(self, keyed: Keyed, story: Story, remaining: float) -> Result:
+    async def _send(self, keyed: Keyed, story: Story, permit: Permit, remaining: float) -> Result:
         timeouts = self.upstream.timeouts
         extra: Headers = ()
         if timeouts.header is not None:
@@ -210,7 +267,7 @@ class Forwarder:
             keyed.payment,
             timeout=min(timeouts.attempt, remaining),
             extra=extra,
-            max_idle_age=_max_idle_age(keyed.kind, story),
+            max_idle_age=_max_idle_age(keyed.kind, story, permit, self.upstream.unkeyed_idle),
         )
 
     def _next(self, keyed: Keyed, caller: Caller, story: Story) -> Again | Denied | None:
@@ -233,7 +290,7 @@ class Forwarder:
             return Denied.UNSAFE
         if not isinstance(keyed.payment.body, bytes):
             return Denied.STREAMED_BODY
-        if keyed.kind is Kind.READ and caller.gone():
+        if not keyed.write and caller.gone():
             return Denied.CLIENT_GONE
         again = retry.next_attempt(
             self.upstream.retry,
@@ -251,7 +308,7 @@ class Forwarder:
 
     def may_repeat(self, keyed: Keyed, caller: Caller, row: Row, result: Result, in_seconds: float = 0.0) -> bool:
         kind, advice = self._kind(keyed, caller, in_seconds), hint_of(result, self.profile)
-        return retry.may_repeat(row, kind, self.profile, rule=keyed.rule, advice=advice)
+        return retry.may_repeat(row, kind, keyed.rule, advice=advice)
 
     def rest_after(self, keyed: Keyed, row: Row, result: Result) -> float:
         """Seconds that the same key must not go out again for, whatever the backoff says."""
@@ -273,12 +330,13 @@ class Forwarder:
 
     def _answer(self, keyed: Keyed, caller: Caller, story: Story) -> Answer:
         told = self._told(keyed, story, story.outcome)
-        if story.last is None and story.doubt:
+        if story.last is None and story.claim.doubt:
             return answers.problem(504, "connection_timeout", f"The deadline is over; {EARLIER_CALL}.", told)
         if story.last is None:
             raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
         result, row = story.last
-        return answers.answer_for(result, row, self._kind(keyed, caller), self.upstream.unknown_status, told)
+        kind = self._kind(keyed, caller)
+        return answers.answer_for(result, row, kind, self.upstream.unknown_status, told, write=keyed.write)
 
     def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
         missing = ", ".join(filter(None, [self.gate.degraded, "ledger" if story.claim.degraded else None])) or None
@@ -286,7 +344,7 @@ class Forwarder:
 
     def _kind(self, keyed: Keyed, caller: Caller, in_seconds: float = 0.0) -> Kind:
         age = caller.key_age + self._clock.now() - caller.started + in_seconds
-        return kind_at_age(keyed.kind, self.profile, age, keyed.rule)
+        return kind_at_age(keyed.kind, keyed.rule, age)
 
     def _remaining(self, caller: Caller) -> float:
         if self._ending.is_set():
@@ -294,10 +352,19 @@ class Forwarder:
         return caller.started + self.upstream.timeouts.total - self._clock.now()
 
 
-def _max_idle_age(kind: Kind, story: Story) -> float | None:
-    if story.last is not None and story.last[1] in retry.FRESH_CONNECTION:
-        return 0.0
-    return UNKEYED_IDLE_SECONDS if kind is Kind.UNKEYED else None
+def _max_idle_age(kind: Kind, story: Story, permit: Permit, unkeyed_idle: float) -> float | None:
+    if permit.probe is not None or (story.last is not None and story.last[1] in retry.FRESH_CONNECTION):
+        return 0.0  # a probe asks how the provider is, not how an old connection is
+    return unkeyed_idle if kind is Kind.UNKEYED else None
+
+
+def _settles(row: Row, keyed: Keyed) -> bool:
+    """Whether the answer speaks for earlier attempts too; a write without a key is settled by its success alone."""
+    return TABLE[row].settles and (keyed.kind is not Kind.READ or row is Row.SUCCESS)
+
+
+def _streamed(result: Result) -> bool:
+    return isinstance(result, Response) and not isinstance(result.body, bytes)
 
 
 async def discard(story: Story) -> None:

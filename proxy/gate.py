@@ -80,13 +80,23 @@ class Gate(BreakerView):
         self.in_flight += 1
         return Permit(self._view.record.epoch, counted=False)
 
-    def settle(self, permit: Permit, signal: Signal, retry_after: float | None = None) -> None:
-        """Say what the attempt found out about the provider; `retry_after` is what the provider asked for."""
-        self.in_flight -= 1
+    def settle(
+        self, permit: Permit, signal: Signal, retry_after: float | None = None, *, reading: bool = False
+    ) -> None:
+        """Say what the attempt found out about the provider; `retry_after` is what the provider asked for.
+
+        `reading`: its answer is still being read, so that its place is not free before `leave`.
+        """
+        if not reading:
+            self.leave()
         if permit.probe is not None:
             self._in_background(self._settle_probe(permit, permit.probe, signal, retry_after or 0.0))
         elif permit.counted and permit.epoch == self._view.record.epoch and signal is not Signal.NEUTRAL:
             self.count(signal, retry_after or 0.0)
+
+    def leave(self) -> None:
+        """Free a place."""
+        self.in_flight -= 1
 
     def release(self, permit: Permit) -> None:
         """Give back a Permit whose attempt was cancelled: it counts for nothing and frees its probe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from proxy.core.breaker import Counts, Record
 from proxy.core.budget import Spent
 from proxy.core.events import AttemptFinished, Event
+from proxy.core.fingerprint import Destination
 from proxy.core.idempotency import Keyed
 from proxy.core.ledger import Claim, Entry, Settlement, State, Write
 from proxy.core.model import Headers, Payment, Result
@@ -48,7 +50,7 @@ class Transport(Protocol):
 class Tally:
     """Outcomes of one epoch, in order: some failures, perhaps successes, then `trailing` failures since the last.
 
-    `retry_after` is the longest wait in seconds that the provider asked for in them.
+    `retry_after` is the longest wait in seconds that the provider asked for since the last success.
     """
 
     successes: int = 0
@@ -66,7 +68,8 @@ class Tally:
 class Shared:
     """The store's view of one upstream at `now` (the store's clock, seconds).
 
-    `hold_until`: the provider asked some replica, in this epoch, not to be called before then; 0 if none was.
+    `hold_until`: the provider asked some replica, since the last success of this epoch, not to be called before then; 0
+    if none was asked.
     """
 
     record: Record
@@ -162,10 +165,15 @@ class Journal(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """How many outcomes of an upstream are unknown, and how many had to be forgotten just now for lack of room."""
+    """How many outcomes of an upstream are unknown, and how many had to be forgotten just now for lack of room.
+
+    `began` marks the beginning of the store's ledger, empty before its first write: another mark is another ledger, and
+    the one before it is lost.
+    """
 
     unknown: int
     trimmed: int = 0
+    began: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,20 +186,35 @@ class Claimed:
     prior: Entry | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a store did with what it was told to be unknown: ids it had lost and has again, ids it knows to be known."""
+
+    tracked: Tracked
+    missing: frozenset[str]
+    resolved: frozenset[str]
+
+
 class LedgerStore(Protocol):
     """The ledger's entries. Raises StoreUnavailable if it cannot answer in time.
 
-    Every operation but `renew` first turns entries whose owner died into UNKNOWN.
+    Every operation but `renew` and `restore` first turns entries whose owner died into UNKNOWN.
     """
 
-    async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
-        """Take an entry, making it if it is new."""
+    async def claim(self, write: Write, owner: str, lease_seconds: float, trusted_seconds: float = math.inf) -> Claimed:
+        """Take an entry, making it if it is new. `trusted_seconds`: how long the provider keeps the key."""
 
     async def settle(self, upstream: str, told: Sequence[Settlement]) -> Tracked:
         """Write down what became of calls, in order."""
 
-    async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
-        """Lengthen leases, given as owner by id; one that is somebody else's by now stays so."""
+    async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
+        """Lengthen leases, given as id and owner; one that is somebody else's by now stays so.
+
+        Returns the ids that are not held by the owner named: lost, never heard of, or somebody else's by now.
+        """
+
+    async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
+        """Make anew what is unknown and is there no more; what is there stays as it is."""
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
         """UNKNOWN and IN_FLIGHT ones oldest first; for other states, or any, the latest, newest first."""
@@ -202,22 +225,21 @@ class LedgerStore(Protocol):
     async def count(self, upstream: str) -> Tracked:
         """How many are UNKNOWN."""
 
+    async def upstreams(self, known: Iterable[str]) -> frozenset[str]:
+        """The upstreams that any replica ever kept books of, now `known` among them."""
+
 
 class Ledger(Protocol):
     """What the corridor sees of the ledger: it always answers, at most one round trip after it was asked."""
 
-    async def claim(
-        self,
-        upstream: str,
-        keyed: Keyed,
-        *,
-        references: Sequence[str],
-        patience: Callable[[], float],
-    ) -> Claim | None:
-        """Take the payment; `references` are the fields of its body by which the client may know it.
+    async def claim(self, keyed: Keyed, destination: Destination, *, patience: Callable[[], float]) -> Claim | None:
+        """Take the payment on its way to a destination.
 
         While a call with the same key is under way, wait for it for at most `patience()` seconds. None: it still is.
         """
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether nobody else can have taken the payment since: its lease is not over by this replica's own clock."""
 
     def settle(self, told: Settlement) -> None:
         """Write down what became of a call, in the background."""

@@ -6,7 +6,8 @@ out. It spends from the retry budget, and is single flight with the clients' own
 
 from __future__ import annotations
 
-from proxy.core.ledger import Claim
+from dataclasses import replace
+
 from proxy.core.model import Outcome
 from proxy.followup import Case
 from proxy.forward import Caller, Forwarder, discard
@@ -18,23 +19,25 @@ _OPEN_DOOR = frozenset({"closed", "forced_closed"})
 
 async def resend(forwarder: Forwarder, case: Case) -> Outcome | None:
     """What is known now; NOT_SENT if it could not be tried yet; None if it must not be tried again."""
+    if (forwarder.destination, forwarder.profile) != (case.destination, case.profile):
+        return None  # a reload made it another provider, or one of which other things are known
     gate = forwarder.gate
     if gate.view.record.label(gate.now()) not in _OPEN_DOOR or forwarder.budget.left < 1:
         return Outcome.NOT_SENT
     claim = await forwarder.claim(case.keyed, lambda: 0.0)
     if claim is None:
         return Outcome.NOT_SENT
-    story = Story(case.keyed.kind, claim, doubt=True)
+    story = Story(case.keyed.write, replace(claim, doubt=True))
     try:
-        return await _once(forwarder, case, claim, story)
+        return await _once(forwarder, case, story)
     finally:
         forwarder.settle(story)
 
 
-async def _once(forwarder: Forwarder, case: Case, claim: Claim, story: Story) -> Outcome | None:
-    if claim.final:  # somebody else has found out
+async def _once(forwarder: Forwarder, case: Case, story: Story) -> Outcome | None:
+    if story.claim.settled:  # somebody else has found out
         return Outcome.FINAL
-    permit = None if claim.degraded else await forwarder.gate.admit()
+    permit = None if story.claim.degraded else await forwarder.gate.admit()
     if permit is None or isinstance(permit, Refusal):
         return Outcome.NOT_SENT
     if permit.probe is not None or not forwarder.budget.spend():
@@ -44,9 +47,11 @@ async def _once(forwarder: Forwarder, case: Case, claim: Claim, story: Story) ->
 
 
 async def _send(forwarder: Forwarder, case: Case, story: Story, permit: Permit) -> Outcome | None:
-    caller = Caller(forwarder.now(), lambda: False)
-    result, row = await forwarder.attempt(case.keyed, caller, story, permit)
-    story.add(result, row)
+    caller = Caller(forwarder.now(), lambda: False, key_age=story.claim.age)
+    await forwarder.attempt(case.keyed, caller, story, permit)
+    if story.last is None:
+        return None
+    result, row = story.last
     case.rest = forwarder.rest_after(case.keyed, row, result)
     await discard(story)
     if story.outcome is Outcome.UNKNOWN and not forwarder.may_repeat(case.keyed, caller, row, result):

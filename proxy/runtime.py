@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.config import Config
+from proxy.core.durability import Warnings
 from proxy.core.routes import RouteTable
 from proxy.fleet import Fleet
 from proxy.forward import Forwarder
@@ -30,6 +31,13 @@ class Runtime:
     forwarders: Mapping[str, Forwarder]
     fleet: Fleet
     ledger: Bookkeeper | None = None
+    unsafe: Callable[[], Warnings] = tuple
+    """What is unsafe about the ledger's store, as last seen."""
+
+    @property
+    def books(self) -> list[str]:
+        """Upstreams that the ledger may have entries of, those that a reload took away included."""
+        return sorted({*self.forwarders, *(() if self.ledger is None else self.ledger.upstreams)})
 
     def unknown(self, upstream: str) -> int | None:
         """How many outcomes of an upstream are unknown; None where there is no ledger to ask."""

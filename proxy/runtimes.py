@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -59,7 +60,7 @@ class Runtimes:
 
     async def _retire(self, old: Runtime) -> None:
         await self.start()
-        await _until_idle(lambda: _payments(old), old.config.drain.timeout)
+        await _until_idle(lambda: _payments(old), math.inf)  # each payment has its deadline; the end has one, too
         self._serving.remove(old)
         await self._close(old)
 

@@ -19,19 +19,25 @@ from structlog.typing import FilteringBoundLogger
 
 from proxy.app import Fanout, Parts, make_parts, make_runtime
 from proxy.core.config import Address, Config
+from proxy.core.descriptors import RESERVE, most_connections
 from proxy.core.errors import ConfigError
 from proxy.core.summary import summarize
+from proxy.edges.config_file import warnings_of
+from proxy.edges.descriptors import descriptor_limit, raise_limit
 from proxy.edges.log import LogSink, configure
 from proxy.edges.log_writer import LogWriter
+from proxy.edges.redis_client import warm
 from proxy.edges.tls import renew, server_context
 from proxy.fleet import BEAT_SECONDS
 from proxy.narrator import Narrator
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
+from proxy.web.door import Door
 from proxy.web.observer import Observer
 from proxy.web.operations import Operations
 from proxy.web.payments import Payments
-from proxy.web.server import PaymentRunner
+from proxy.web.refusals import Refusals
+from proxy.web.server import Handler, PaymentRunner
 
 LEDGER_DRAIN_SECONDS = 2.0
 NO_LEDGER = (
@@ -48,6 +54,7 @@ def serve(load: Callable[[], Config], base: Path) -> int:
     """
     config = load()
     _calm_collector()
+    raise_limit()
     writer = LogWriter(sys.stdout.buffer)
     log = configure(config.log.level, config.log.format, writer)
     try:
@@ -82,6 +89,8 @@ class Service:
 
     async def run(self) -> int:
         """Listen until SIGTERM or SIGINT, then drain; the exit code."""
+        if self._parts.redis is not None:
+            await warm(self._parts.redis)
         await self._runtimes.start()
         self._keep_books()
         runners = make_runners(self._current, self._parts, draining=lambda: self.draining)
@@ -92,6 +101,7 @@ class Service:
             await self._runtimes.leave()
             await self._close_books()
             return EXIT_CANNOT_LISTEN
+        self._warn()
         self._tell_of_books()
         self._handle_signals()
         await self._stop.wait()
@@ -102,6 +112,13 @@ class Service:
         """Start the ledger, if there is one."""
         if self._parts.ledger is not None:
             self._books = asyncio.create_task(self._parts.ledger.run())
+        if self._parts.inspection is not None:
+            self._parts.inspection.look()
+
+    def _warn(self) -> None:
+        """Say what is allowed in the configuration and still looks like a mistake."""
+        for line in warnings_of(self._current().config, self._base):
+            self._log.warning("config.warning", message=line)
 
     def _tell_of_books(self) -> None:
         """Say whether there is a ledger, and what is missing without one."""
@@ -168,6 +185,7 @@ class Service:
             return
         self._runtimes.replace(runtime)
         self._log.info("config.reloaded")
+        self._warn()
 
     async def _drain(self, runners: list[PaymentRunner]) -> None:
         """Not ready; finish what is in flight; flush counts, give back leases, say goodbye."""
@@ -195,7 +213,7 @@ def make_runners(
 ) -> list[tuple[PaymentRunner, Address]]:
     """What is served, and where it listens: one application, or two where the control plane has its own address."""
     config = current().config
-    payments = Payments(current, clock=parts.clock, new_id=lambda: secrets.token_hex(16), events=parts.events)
+    payments = Payments(current, clock=parts.clock, new_id=_new_id, events=parts.events, chain=parts.chain)
     operations = Operations(
         current,
         parts.replica,
@@ -204,12 +222,28 @@ def make_runners(
         clock=parts.clock,
         draining=draining,
     )
+    refusals = Refusals(parts.events, _new_id)
+    descriptors = descriptor_limit()
+
+    def runner(app: web.Application, otherwise: Handler | None, most: Callable[[], int]) -> PaymentRunner:
+        return PaymentRunner(app, otherwise, refusals=refusals, door=Door(most), limits=lambda: current().config.limits)
+
+    def most() -> int:
+        return most_connections(current().config, descriptors)
+
     control = web.Application()
     control.add_routes(operations.routes())
     if config.admin.listen is None:
-        return [(PaymentRunner(control, payments.handle), config.listen)]
+        return [(runner(control, payments.handle, most), config.listen)]
     data = web.Application()
-    return [(PaymentRunner(data, payments.handle), config.listen), (PaymentRunner(control), config.admin.listen)]
+    return [
+        (runner(data, payments.handle, most), config.listen),
+        (runner(control, None, lambda: RESERVE), config.admin.listen),
+    ]
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)
 
 
 def _check_reload(old: Config, new: Config) -> None:

@@ -12,13 +12,15 @@ def attempt_finished(
     upstream: str, keyed: Keyed, number: int, result: Result, row: Row, *, seconds: float, probe: bool
 ) -> AttemptFinished:
     """One request to the provider."""
+    failure = result if isinstance(result, TransportFailure) else None
     return AttemptFinished(
         upstream=upstream,
         request_id=keyed.payment.request_id,
         number=number,
         row=row,
         status=result.status,
-        error=result.error if isinstance(result, TransportFailure) else None,
+        error=failure.error if failure else None,
+        detail=(failure.detail or None) if failure else None,
         seconds=seconds,
         probe=probe,
     )
@@ -40,4 +42,5 @@ def payment_finished(
         attempts=answer.attempts,
         seconds=seconds,
         error=answer.error,
+        detail=answer.detail,
     )

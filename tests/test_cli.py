@@ -104,6 +104,16 @@ def test_check_says_ok_and_how_much_there_is() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "config.yaml: ok, 1 upstream, 1 route\n", "")
 
 
+def test_check_warns_of_a_known_provider_under_another_profile_and_is_content(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("upstreams: {pay: {url: 'https://api.stripe.com'}}\nroutes: [{path: /, upstream: pay}]")
+    done = run("check", str(path))
+    assert (done.returncode, done.stdout) == (0, f"{path}: ok, 1 upstream, 1 route\n")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{path}: warning: upstreams.pay: api.stripe.com is a host of stripe")
+    assert run("check", str(path), UPSTREAM_PROFILE="stripe").stderr == ""
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
@@ -112,8 +122,8 @@ def test_check_says_ok_and_how_much_there_is() -> None:
             [
                 'FILE: upstreams.a.retry.max_retries: "many" is not valid: expected a whole number',
                 (
-                    "FILE: x: unknown key; known here: admin, drain, ledger, listen, listen_tls, log, redis, routes, "
-                    "summary, upstreams"
+                    "FILE: x: unknown key; known here: admin, drain, ledger, limits, listen, listen_tls, log, redis, "
+                    "routes, summary, upstreams"
                 ),
             ],
         ),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import orjson
 
 from proxy.core.headers import to_client
+from proxy.core.ids import plain_id
 from proxy.core.model import Answer, Headers, Kind, Outcome, Response, Result, TransportFailure, header
 from proxy.core.outcome import Row
 from proxy.core.profiles import Profile
@@ -105,23 +106,31 @@ def provider_answer(response: Response, told: Told) -> Answer:
 _READ_STATUS = {Row.TIMEOUT: 504}
 
 
-def _failed_status(row: Row, kind: Kind, unknown_status: int) -> int:
+def _failed_status(row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool) -> int:
+    """504 where a client that repeats the request cannot do it twice; a key that it does not have does not help it."""
     if kind is Kind.READ:
-        return _READ_STATUS.get(row, 502)
-    return 504 if kind is Kind.KEYED else unknown_status
+        return 504 if write else _READ_STATUS.get(row, 502)
+    return unknown_status if kind is Kind.UNKEYED or told.injected_key is not None else 504
 
 
-def failed(failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told) -> Answer:
-    """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request."""
+def failed(
+    failure: TransportFailure, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = False
+) -> Answer:
+    """No answer came: 502 if nothing was sent by any attempt, else what the table says for this kind of request.
+
+    `write`: what the profile calls safe to repeat may have changed something at the provider all the same.
+    """
     if told.outcome is Outcome.NOT_SENT:
-        return problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
+        answer = problem(502, failure.error, "The provider could not be reached; nothing was sent.", told)
+        return replace(answer, detail=failure.detail or None)
     same_key = ", and pay again with the same key only" if kind is Kind.KEYED and told.injected_key is None else ""
     detail = (
         "The request was sent and no complete answer came back. The provider may have carried it out: "
         f"look it up before paying again{same_key}."
     )
-    status = _failed_status(row, kind, unknown_status)
-    return problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
+    status = _failed_status(row, kind, unknown_status, told, write=write)
+    answer = problem(status, failure.error, detail, told, _upstream_facts(failure, told.profile))
+    return replace(answer, detail=failure.detail or None)
 
 
 def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Headers:
@@ -130,17 +139,17 @@ def _upstream_facts(failure: TransportFailure, profile: Profile | None) -> Heade
         return ()
     facts: list[tuple[bytes, bytes]] = [(b"X-Upstream-Status", b"%d" % failure.status)]
     own = () if profile is None else (name.lower().encode() for name in profile.request_id_headers)
-    ids = (header(failure.headers, name) for name in (*own, b"request-id", b"x-request-id"))
+    ids = (plain_id(header(failure.headers, name)) for name in (*own, b"request-id", b"x-request-id"))
     if request_id := next(filter(None, ids), None):
-        facts.append((b"X-Upstream-Request-Id", request_id))
+        facts.append((b"X-Upstream-Request-Id", request_id.encode()))
     return tuple(facts)
 
 
-def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told) -> Answer:
+def answer_for(result: Result, row: Row, kind: Kind, unknown_status: int, told: Told, *, write: bool = False) -> Answer:
     """What the client gets when the attempts have ended with `result`."""
     if isinstance(result, Response):
         return provider_answer(result, told)
-    return failed(result, row, kind, unknown_status, told)
+    return failed(result, row, kind, unknown_status, told, write=write)
 
 
 def answer_headers(answer: Answer, request_id: str) -> Headers:
@@ -156,5 +165,14 @@ def answer_headers(answer: Answer, request_id: str) -> Headers:
     if answer.degraded is not None:
         added.append((b"X-Proxy-Degraded", answer.degraded.encode()))
     if answer.error is not None:
-        added.append((b"Proxy-Status", b"holdfast; error=%s" % answer.error.encode()))
+        added.append((b"Proxy-Status", _proxy_status(answer.error, answer.detail)))
     return (*answer.headers, *added)
+
+
+def _proxy_status(error: str, detail: str | None) -> bytes:
+    """RFC 9209; the details are a string of RFC 8941 section 3.3.3, which knows printable ASCII only."""
+    status = f"holdfast; error={error}"
+    if detail and detail.isascii() and detail.isprintable():
+        escaped = detail.replace("\\", "\\\\").replace('"', '\\"')
+        status += f'; details="{escaped}"'
+    return status.encode()

@@ -180,7 +180,7 @@ def reopen(
 def _opened(
     record: Record, opens: int, cause: str, policy: Breaker, now: float, draw: Callable[[], float], retry_after: float
 ) -> Record:
-    cooldown = max(_cooldown(policy, opens, draw), retry_after)
+    cooldown = max(_cooldown(policy, opens, draw), min(retry_after, policy.longest_retry_after))
     state = Open(until=now + cooldown, cooldown=cooldown)
     return replace(record, epoch=record.epoch + 1, state=state, since=now, opens=opens, cause=cause)
 

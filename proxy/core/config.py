@@ -104,7 +104,9 @@ class Redis(Section):
     url: Annotated[str, AfterValidator(_redis_url)] | None = None
     on_outage: Literal["local", "closed", "open"] = "local"
     timeout: Annotated[Positive, Field(le=1)] = 0.1
-    """At most a second: a probe's lease outlives its attempt by no more than that."""
+    """For one command. At most a second: a probe's lease outlives its attempt by no more than that."""
+    connect_timeout: Annotated[Positive, Field(le=60)] = 1.0
+    """To set a connection up, several round trips; it happens in the background and no payment waits for it."""
     poll: Positive = 1.0
     prefix: Name = "holdfast"
     attempt_log: Annotated[Whole, Field(ge=0)] = 10_000
@@ -195,6 +197,9 @@ class FailureRate(Section):
     min_calls: Annotated[Whole, Field(ge=1)] = 20
 
 
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+
+
 class Breaker(Section):
     """When to open, for how long, and how to find out that the provider is back. Counts are the fleet's."""
 
@@ -205,6 +210,18 @@ class Breaker(Section):
     max_cooldown: Positive = 120.0
     probes: Annotated[Whole, Field(ge=1)] = 1
     probe_successes: Annotated[Whole, Field(ge=1)] = 1
+    max_retry_after: Positive | None = None
+    """The longest wait a provider's `Retry-After` may keep the breaker open for; null: five minutes, or `max_cooldown`
+    where that is longer."""
+
+    @property
+    def longest_retry_after(self) -> float:
+        """Seconds that a provider's own wait counts at most."""
+        return (
+            max(self.max_cooldown, LONGEST_RETRY_AFTER_SECONDS)
+            if self.max_retry_after is None
+            else self.max_retry_after
+        )
 
     @model_validator(mode="after")
     def _cap(self) -> Self:
@@ -229,7 +246,8 @@ class Upstream(Section):
 
     name: Name
     url: Annotated[str, AfterValidator(_upstream_url)]
-    profile: str = "generic"
+    profile: str = "none"
+    """What nobody says of a provider is not assumed: without a profile no write that may have arrived is repeated."""
     inject_key: Switch = True
     preserve_host: Switch = False
     ca_file: str | None = None
@@ -238,6 +256,13 @@ class Upstream(Section):
     retry_body: Bytes = 1 << 20
     max_body: Bytes = 10 << 20
     max_concurrency: Annotated[Whole, Field(ge=1)] = 512
+    unkeyed_idle: Annotated[Seconds, Field(ge=0, allow_inf_nan=False)] = 1.0
+    """A write without a key takes a connection idle for less than this; 0: always a fresh one. The provider may close
+    an idle connection at any moment, and a write that meets this ends unknown."""
+    max_connection_age: Annotated[Positive, Field(ge=1)] = 60.0
+    """A connection is closed after about so long (a tenth more or less), so that the provider can move its traffic."""
+    trust_outcome: Switch = False
+    """The upstream is a Holdfast: where its own answer says that nothing was sent, that counts as not sent here too."""
     timeouts: Timeouts = Timeouts()
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
@@ -265,6 +290,22 @@ class Drain(Section):
     timeout: Positive = 30.0
 
 
+class Limits(Section):
+    """What clients may take of this process. Beyond it they are refused or cut off, and everybody else is served."""
+
+    head_timeout: Annotated[Positive, Field(le=300)] = 15.0
+    """From a head's first byte to its last, and for the first request of a connection: 408, or a silent end."""
+    idle_timeout: Annotated[Positive, Field(le=3600)] = 75.0
+    """How long a connection waits for its next request. Longer than the idle time of whoever connects."""
+    write_timeout: Annotated[Positive, Field(le=300)] = 15.0
+    """A client that takes no byte of its answer for so long is reset."""
+    buffered_bodies: Annotated[Bytes, Field(ge=1 << 20)] | None = None
+    """Bytes of request bodies held in memory at a time, beyond 16 KiB for each. null: what `max_body` needs twice, at
+    least 64MiB."""
+    max_connections: Annotated[Whole, Field(ge=1)] | None = None
+    """Client connections at a time. null: what the limit on open files leaves beside connections to providers."""
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
@@ -280,6 +321,9 @@ def _named(value: object) -> object:
     return [{"name": name, **body} if isinstance(body, dict) else body for name, body in value.items()]
 
 
+LEAST_BUFFERED = 64 << 20
+
+
 class Config(Section):
     """Everything one replica needs to know. Built by edges/config_file.py from YAML and the environment."""
 
@@ -293,6 +337,13 @@ class Config(Section):
     summary: Summary = Summary()
     log: Log = Log()
     drain: Drain = Drain()
+    limits: Limits = Limits()
+
+    @property
+    def buffered_bodies(self) -> int:
+        """Bytes of request bodies that may be held in memory at a time, beyond a little for each."""
+        largest = max(upstream.max_body for upstream in self.upstreams)
+        return self.limits.buffered_bodies or max(LEAST_BUFFERED, 2 * largest)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -306,4 +357,7 @@ class Config(Section):
         paths = [route.path for route in self.routes]
         if twice := {path for path in paths if paths.count(path) > 1}:
             raise ValueError(f"routes: {', '.join(sorted(twice))} is routed twice")
+        largest = max(upstream.max_body for upstream in self.upstreams)
+        if self.buffered_bodies < largest:
+            raise ValueError(f"limits.buffered_bodies: smaller than one body may be (max_body: {largest} bytes)")
         return self

@@ -11,6 +11,7 @@ import orjson
 from pydantic import AfterValidator, Field, model_validator
 
 from proxy.core.config import Section, like
+from proxy.core.evidence import Fact
 from proxy.core.model import Headers
 from proxy.core.reading import Document
 from proxy.core.signs import HeaderName
@@ -40,10 +41,9 @@ class EnvelopeHeader(Section):
     value: Annotated[Template, like(r"[\x20-\x7e]+", "printable ASCII on one line")]
 
 
-class Envelope(Section):
+class Envelope(Fact):
     """How an error looks at this provider: a template, JSON or XML by its content type."""
 
-    source: str | None = None
     content_type: Annotated[str, like(r"[\x21-\x7e]+/[\x20-\x7e]+", "a media type, like application/json")]
     headers: tuple[EnvelopeHeader, ...] = ()
     body: Template

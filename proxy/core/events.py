@@ -21,6 +21,8 @@ class AttemptFinished:
     error: str | None
     seconds: float
     probe: bool
+    detail: str | None = None
+    """What the wire showed, beside `error`; words of ours, never of the payment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,10 @@ class RetryDenied:
 
 @dataclass(frozen=True, slots=True)
 class PaymentFinished:
-    """A payment was answered (or its client had gone). `error` is set where the answer is ours."""
+    """A payment was answered (or its client had gone). `error` is set where the answer is ours.
+
+    `malformed` is a word for what was wrong with the request itself, where it was refused for that.
+    """
 
     route: str
     upstream: str
@@ -57,6 +62,15 @@ class PaymentFinished:
     attempts: int
     seconds: float
     error: str | None
+    detail: str | None = None
+    malformed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientDropped:
+    """A client connection was ended or turned away: `reason` is not_reading or too_many_connections."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +96,37 @@ class BreakerChanged:
 
 @dataclass(frozen=True, slots=True)
 class StoreChanged:
-    """The shared store went away (with its cause) or came back."""
+    """The shared store, at `where`, went away (with its cause) or came back."""
 
     up: bool
     cause: str
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
-    """One store operation failed."""
+    """One store operation failed; `cause` is the kind of trouble, of which there are few."""
 
     operation: str
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordUnreadable:
+    """What the store keeps of an upstream's breaker cannot be read, so it is this replica's own.
+
+    `cause` None: it can be read again.
+    """
+
+    upstream: str
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInspected:
+    """What was found out about the store's own promises: what is unsafe about it and what mends that, in pairs."""
+
+    warnings: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +135,15 @@ class LedgerTrimmed:
 
     upstream: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLost:
+    """The store came back without entries that were unknown: at least `known`; `restored` we wrote back."""
+
+    upstream: str
+    known: int
+    restored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +171,15 @@ Event = (
     | RetryScheduled
     | RetryDenied
     | PaymentFinished
+    | ClientDropped
     | CallRejected
     | BreakerChanged
     | StoreChanged
     | StoreFailed
+    | RecordUnreadable
+    | StoreInspected
     | LedgerTrimmed
+    | LedgerLost
     | FollowedUp
     | TurnFailed
 )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import orjson
@@ -18,6 +19,9 @@ from proxy.core.idempotency import Keyed
 from proxy.core.ledger import Write
 from proxy.core.model import Body, Headers, Payment
 from proxy.core.reading import Document
+
+if TYPE_CHECKING:
+    from proxy.core.key_terms import KeyTerms
 
 CREDENTIALS = frozenset(
     {
@@ -42,30 +46,53 @@ LONGEST_READ_BYTES = 64 << 10
 _DEPTH = 2
 
 
-def describe(secret: bytes, upstream: str, keyed: Keyed, *, references: Sequence[str], unique: str) -> Write:
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a write goes: the upstream's name, what it really is (base URL and profile), and how clients name payments.
+
+    A name may come to mean another provider by a reload; a key means the same payment only at the same base URL.
+    """
+
+    upstream: str
+    url: str
+    profile: str
+    references: tuple[str, ...] = ()
+    """Fields of a body by which the client may know the payment."""
+
+    def rule(self, terms: KeyTerms | None) -> str:
+        """By which profile and which place of the key an answer is read; empty without a key."""
+        if terms is None:
+            return ""
+        return f"{self.profile}:{terms.header or ' '.join(place.path or place.xml or '' for place in terms.rule.body)}"
+
+
+def describe(secret: bytes, destination: Destination, keyed: Keyed, *, unique: str) -> Write:
     """What the ledger keeps of a write. `unique` tells writes without a key apart."""
     payment, key = keyed.payment, keyed.key
+    lone = lone_identity(secret, destination.url, unique)
     return Write(
-        id=lone_identity(secret, upstream, unique) if key is None else identity(secret, upstream, payment, key),
-        upstream=upstream,
+        id=lone if key is None else identity(secret, destination.url, payment, key),
+        upstream=destination.upstream,
         method=payment.method,
         route=payment.route,
         request_id=payment.request_id,
-        reference=reference_of(payment.body, references, key),
+        reference=reference_of(payment.body, destination.references, key),
         keyed=key is not None,
         body=body_mark(secret, payment.body),
+        rule=destination.rule(keyed.rule),
     )
 
 
-def identity(secret: bytes, upstream: str, payment: Payment, key: bytes) -> str:
-    """Which payment this is: equal for every call with this key, credential, method and path at this upstream."""
+def identity(secret: bytes, url: str, payment: Payment, key: bytes) -> str:
+    """Which payment this is: equal for every call with this key, credential, method and path at this base URL."""
     path = payment.target.partition(b"?")[0]
-    return _hmac(secret, [upstream.encode(), *_credentials(payment.headers), payment.method.encode(), path, key])
+    base = url.rstrip("/").encode()
+    return _hmac(secret, [base, *_credentials(payment.headers), payment.method.encode(), path, key])
 
 
-def lone_identity(secret: bytes, upstream: str, unique: str) -> str:
+def lone_identity(secret: bytes, url: str, unique: str) -> str:
     """A write without a key is a payment of its own, whatever request id its client gave it."""
-    return _hmac(secret, [upstream.encode(), b"lone", unique.encode()])
+    return _hmac(secret, [url.encode(), b"lone", unique.encode()])
 
 
 def body_mark(secret: bytes, body: Body) -> str:

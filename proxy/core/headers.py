@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from proxy.core.fingerprint import CREDENTIALS
 from proxy.core.model import Headers
+
+if TYPE_CHECKING:
+    from proxy.core.profiles import Profile
 
 HOP_BY_HOP = frozenset(
     {
@@ -21,20 +27,37 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, and the credentials meant for this hop (section 11.7)."""
 
-OURS = frozenset({b"x-payment-outcome", b"x-proxy-attempts", b"x-proxy-idempotency-key", b"x-proxy-degraded"})
+OURS = frozenset(
+    {b"x-payment-outcome", b"x-proxy-attempts", b"x-proxy-idempotency-key", b"x-proxy-degraded", b"x-proxy-loop"}
+)
 """Answer fields only Holdfast may set: a provider cannot speak in our name."""
+
+_CONNECTION_ONLY = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"trailer", b""})
+_END_TO_END = CREDENTIALS | {
+    *(b"accept", b"accept-encoding", b"cookie", b"date", b"digest", b"expect", b"forwarded", b"host", b"if-match"),
+    *(b"if-none-match", b"prefer", b"range", b"traceparent", b"tracestate", b"user-agent", b"via"),
+    *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-http-method-override"),
+}
+"""Meant for the provider, so that no connection option may take them away (RFC 9110 section 7.6.1, last paragraphs)."""
+_DECIDES_MONEY = re.compile(rb"^content-|idempot|request-?id|key|auth|token|secret|sign|account|merchant|version")
+"""The same for fields that nobody can list: whose account, under which key, what is signed, how the body is read."""
 
 _REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-for"})
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """What this hop knows of the client and adds on the way to the provider. `host` is the Host to send."""
+    """What this hop knows of the client and adds on the way to the provider. `host` is the Host to send.
+
+    `via` names this hop. `own_id`: the client's X-Request-Id is not fit to be passed on, so ours takes its place.
+    """
 
     host: bytes
     client_ip: bytes
     scheme: bytes
     request_id: bytes
+    via: bytes = b"1.1 holdfast"
+    own_id: bool = False
 
 
 def _connection_options(headers: Headers) -> frozenset[bytes]:
@@ -44,18 +67,52 @@ def _connection_options(headers: Headers) -> frozenset[bytes]:
     return HOP_BY_HOP | {option.strip().lower() for option in b",".join(named).split(b",")}
 
 
+def _gone(headers: Headers, profile: Profile | None) -> frozenset[bytes]:
+    """The fields that stay on this hop: hop-by-hop ones, and what Connection names that is no payment's business."""
+    named = _connection_options(headers)
+    if named <= HOP_BY_HOP | _CONNECTION_ONLY:
+        return HOP_BY_HOP
+    return HOP_BY_HOP | {name for name in named if not is_the_providers(name, profile)}
+
+
+def is_the_providers(name: bytes, profile: Profile | None) -> bool:
+    """Whether a field, by its lower-case name, is meant for the provider and may decide about money."""
+    return name in _END_TO_END or name in key_fields(profile) or _DECIDES_MONEY.search(name) is not None
+
+
+def lost_trailers(headers: Headers, profile: Profile | None) -> bool:
+    """Whether the request says that a field the provider should read comes as a trailer, and so would be lost here."""
+    named = b",".join(value for name, value in headers if name.lower() == b"trailer").lower().split(b",")
+    return any(is_the_providers(name.strip(), profile) for name in named)
+
+
+def key_fields(profile: Profile | None) -> frozenset[bytes]:
+    """Header fields, in lower case, that carry a key for this provider."""
+    rules = () if profile is None else (profile.key, *profile.more_keys)
+    return frozenset(rule.header.lower().encode() for rule in rules if rule is not None and rule.header is not None)
+
+
+def with_host(headers: Headers, authority: bytes) -> Headers:
+    """The fields as if Host had said `authority`: what an absolute target names is what counts (RFC 9112 3.2.2)."""
+    rest = tuple(line for line in headers if line[0].lower() != b"host")
+    return ((b"Host", authority), *rest)
+
+
 def end_to_end(headers: Headers, drop: frozenset[bytes] = frozenset()) -> Headers:
-    """The fields that belong to the message, not to the connection it came on; order and duplicates kept."""
-    gone = _connection_options(headers) | drop
+    """The fields of an answer that belong to it, not to the connection it came on; order and duplicates kept."""
+    gone = _gone(headers, None) | drop
     return tuple(line for line in headers if line[0].lower() not in gone)
 
 
-def to_provider(headers: Headers, hop: Hop, body_length: int | None) -> Headers:
+def to_provider(headers: Headers, hop: Hop, body_length: int | None, profile: Profile | None = None) -> Headers:
     """Fields for the provider: the client's in their order, Host ours, framing explicit, this hop recorded.
 
     `Expect` is answered here, since the body is read before it is sent. `body_length` None means no body at all.
+    What decides about money, the key fields of `profile` among it, is never dropped because Connection names it.
     """
-    gone = _connection_options(headers) - {b"content-length", b"host"}
+    gone = _gone(headers, profile)
+    if hop.own_id and b"x-request-id" not in key_fields(profile):
+        gone = gone | {b"x-request-id"}
     out: list[tuple[bytes, bytes]] = []
     present: set[bytes] = set()
     forwarded: list[bytes] = []
@@ -88,7 +145,7 @@ def _hop_fields(headers: Headers, hop: Hop, present: set[bytes], forwarded: list
         host = next((value for name, value in headers if name.lower() == b"host"), b"")
         if host:
             added.append((b"X-Forwarded-Host", host))
-    added.append((b"Via", b"1.1 holdfast"))
+    added.append((b"Via", hop.via))
     if b"x-request-id" not in present:
         added.append((b"X-Request-Id", hop.request_id))
     return tuple(added)

@@ -1,16 +1,20 @@
 """The outcome ledger's rules: what an entry holds, and what may follow what. Every transition lives in this file.
 
     (none) ──▶ in_flight ──▶ final | unknown | not_sent
-                                 ▲        │         │
-                                 └────────┘         └──▶ in_flight, when the same key comes again
+                  ▲           │  ▲      │         │
+                  │           │  └──────┘         │
+                  └───────────┴───────────────────┘   when the same key comes again
 
+Only an answer of the layer that knows the key makes FINAL absorbing. Any other final behaves like NOT_SENT: the next
+call with the key starts anew, because that call can still charge (the provider stored nothing under the key).
 An entry is identified by an HMAC and holds no key, body, credential or card number. State and ownership are two things:
-a call that comes again for an `unknown` or `final` payment owns it for a while and does not change its state.
+a call that comes again for a payment that is UNKNOWN or settled owns it for a while and does not change its state.
 The memory store calls these functions; the Lua scripts of the Redis store say the same, held to it by one contract.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -30,8 +34,27 @@ FOLLOWS: dict[State, frozenset[State]] = {
     State.IN_FLIGHT: frozenset({State.FINAL, State.UNKNOWN, State.NOT_SENT}),
     State.UNKNOWN: frozenset({State.FINAL, State.NOT_SENT}),  # not_sent: only by the owner whose lease ran out
     State.NOT_SENT: frozenset({State.IN_FLIGHT, State.FINAL, State.UNKNOWN}),
-    State.FINAL: frozenset(),
+    State.FINAL: frozenset({State.IN_FLIGHT, State.UNKNOWN}),  # once settled: only past the key's retention
 }
+
+
+class Ground(StrEnum):
+    """What made a payment FINAL: the kind of answer."""
+
+    SUCCESS = "success"
+    REPLAY = "replay"
+    DECLINE = "decline"
+    REFUSAL = "refusal"
+    """A 4xx from before the key was looked at: nothing was carried out, nothing is stored, the key is still free."""
+    OTHER = "other"
+    """An answer that settles nothing and may stand for something carried out: a redirect, a key for another body."""
+
+
+SETTLING = frozenset({Ground.SUCCESS, Ground.REPLAY, Ground.DECLINE})
+CARRIED_OUT = frozenset({Ground.SUCCESS, Ground.REPLAY})
+_STRENGTH: dict[Ground | None, int] = {Ground.DECLINE: 1, Ground.REPLAY: 2, Ground.SUCCESS: 3}
+DOUBTFUL = frozenset({Ground.SUCCESS, Ground.REPLAY, Ground.OTHER})
+"""After these a later call that sends nothing must not be told `not_sent`."""
 OF_OUTCOME = {
     Outcome.FINAL: State.FINAL,
     Outcome.UNKNOWN: State.UNKNOWN,
@@ -43,7 +66,8 @@ OF_OUTCOME = {
 class Write:
     """What the ledger keeps of a write. `id` and `body` are HMACs; `route` is the route's path, never the raw one.
 
-    Only a keyed write can come again, so only those wait for one another.
+    Only a keyed write can come again, so only those wait for one another. `rule` names the profile and the place of the
+    key under which it was sent: an answer read by another rule settles nothing.
     """
 
     id: str
@@ -54,19 +78,25 @@ class Write:
     reference: str | None
     keyed: bool
     body: str
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one call. `settles`: the answer also settles earlier calls whose outcome was unknown."""
+    """What became of one call by itself, whatever earlier calls left; `ground` is set where it is FINAL."""
 
     write: Write
     owner: str
     state: State
-    settles: bool
+    ground: Ground | None
     attempts: int
     status: int | None = None
     provider_request_id: str | None = None
+
+    @property
+    def settles(self) -> bool:
+        """Whether the answer also settles earlier calls whose outcome was unknown."""
+        return self.ground in SETTLING
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +104,8 @@ class Entry:
     """One payment in the ledger. Times are seconds since 1970 on the store's clock.
 
     `lease` is until when `owner` holds it, 0 if nobody does. `lapsed`: it is unknown only because that lease ran out.
-    `since`: first sent, as far as we know. `calls` and `attempts` count both sides.
+    `since`: first sent, as far as we know. `calls` and `attempts` count both sides. `ground`: what made it final; while
+    it is in flight again, what made it final before.
     """
 
     write: Write
@@ -88,6 +119,12 @@ class Entry:
     attempts: int = 0
     status: int | None = None
     provider_request_id: str | None = None
+    ground: Ground | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome is known for good."""
+        return self.state is State.FINAL and self.ground in SETTLING
 
     def held(self, now: float) -> bool:
         """Whether a call that still lives is under way."""
@@ -101,16 +138,24 @@ def lapse(entry: Entry, now: float) -> Entry:
     return replace(entry, state=State.UNKNOWN, lapsed=True, changed=now)
 
 
-def claimed(entry: Entry | None, write: Write, owner: str, now: float, lease_seconds: float) -> Entry | None:
-    """The entry once `owner` has it; None while somebody else does."""
+def claimed(
+    entry: Entry | None, write: Write, owner: str, now: float, lease_seconds: float, trusted_seconds: float = math.inf
+) -> Entry | None:
+    """The entry once `owner` has it; None while somebody else does.
+
+    `trusted_seconds`: how long the provider keeps a key. Beyond it the same key is a new payment there, so that what
+    was settled is settled no more. A key's age goes on counting from the first send: the cautious reading.
+    """
     if entry is None:
         return Entry(write, State.IN_FLIGHT, now, now, owner, now + lease_seconds)
     if entry.held(now):
         return None
     entry = replace(lapse(entry, now), owner=owner, lease=now + lease_seconds, lapsed=False, calls=entry.calls + 1)
-    if entry.state is not State.NOT_SENT:
+    if entry.state is State.NOT_SENT:
+        entry = replace(entry, since=now)
+    elif entry.state is State.UNKNOWN or (entry.settled and now - entry.since < trusted_seconds):
         return entry
-    return replace(entry, write=write, state=State.IN_FLIGHT, since=now, changed=now)
+    return replace(entry, write=write, state=State.IN_FLIGHT, changed=now)
 
 
 def settled(entry: Entry | None, told: Settlement, now: float) -> Entry | None:
@@ -118,47 +163,78 @@ def settled(entry: Entry | None, told: Settlement, now: float) -> Entry | None:
     if entry is None:
         if told.state is State.NOT_SENT:
             return None
-        entry = Entry(told.write, State.NOT_SENT, now, now, told.owner)
-    state = _state_after(entry, told)
-    if entry.owner == told.owner:
-        entry = replace(entry, owner="", lease=0.0)
-    entry = replace(entry, attempts=entry.attempts + told.attempts)
-    if state is not told.state or state is entry.state is State.FINAL:
-        return entry
-    entry = replace(entry, state=state, lapsed=False, changed=now if state is not entry.state else entry.changed)
-    return replace(
+        entry = Entry(told.write, State.IN_FLIGHT, now, now, told.owner)
+    state, ground = _after(entry, told)
+    adopted = (state, ground) == (told.state, told.ground) and not (entry.settled and entry.ground is ground)
+    mine, again = entry.owner == told.owner, state is entry.state
+    after = replace(
         entry,
-        status=told.status or entry.status,
-        provider_request_id=told.provider_request_id or entry.provider_request_id,
+        state=state,
+        ground=ground,
+        changed=entry.changed if again else now,
+        lapsed=entry.lapsed and not (mine or adopted),
+        attempts=entry.attempts + told.attempts,
     )
+    if mine:
+        after = replace(after, owner="", lease=0.0)
+    return _with_answer(after, told, again=again) if adopted else after
 
 
-def _state_after(entry: Entry, told: Settlement) -> State:
-    mine = entry.owner == told.owner
-    if entry.state is State.FINAL:
-        return State.FINAL
-    if mine and (entry.state is not State.UNKNOWN or entry.lapsed):
-        return told.state
-    if told.state is State.FINAL and told.settles:
-        return State.FINAL
-    # What a call without a claim (the store was away) left unknown stays so, whatever was known before.
-    return State.UNKNOWN if told.state is State.UNKNOWN else entry.state
+def _with_answer(entry: Entry, told: Settlement, *, again: bool) -> Entry:
+    """The entry with what the provider said; a call that heard nothing leaves what was heard before in this state."""
+    if again and told.status is None:
+        return entry
+    return replace(entry, status=told.status, provider_request_id=told.provider_request_id)
+
+
+def _after(entry: Entry, told: Settlement) -> tuple[State, Ground | None]:
+    """State and ground once `told` is known."""
+    if entry.settled or told.settles:
+        return (State.FINAL, _stronger(entry.ground, told.ground))
+    if entry.owner == told.owner and (entry.state is State.IN_FLIGHT or entry.lapsed):
+        return _own_word(entry.ground, told)
+    return _late_word(entry, told)
+
+
+def _stronger(before: Ground | None, now: Ground | None) -> Ground | None:
+    """Of two grounds, one of which settles, the one that stays: a success always wins."""
+    return max(before, now, key=lambda ground: _STRENGTH.get(ground, 0))
+
+
+def _own_word(before: Ground | None, told: Settlement) -> tuple[State, Ground | None]:
+    """The owner says what became of its call; `before` is what an earlier call came to."""
+    if told.state is State.UNKNOWN:
+        return (State.UNKNOWN, None)
+    if before in CARRIED_OUT or (told.state is State.NOT_SENT and before is not None):
+        return (State.FINAL, before)
+    if before is Ground.OTHER and told.ground is Ground.REFUSAL:
+        return (State.UNKNOWN, None)
+    return (told.state, told.ground)
+
+
+def _late_word(entry: Entry, told: Settlement) -> tuple[State, Ground | None]:
+    """A call that holds nothing (the store was away, or its lease is over) takes no doubt away and may add some."""
+    if told.state is State.UNKNOWN:
+        return (State.UNKNOWN, None)
+    free = entry.state is State.NOT_SENT or (entry.state is State.FINAL and entry.ground is Ground.REFUSAL)
+    return (told.state, told.ground) if free and told.state is State.FINAL else (entry.state, entry.ground)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """One call's hold on its entry, and what the ledger knew before.
 
-    `doubt`: an earlier call with this key may have been carried out. `final`: the outcome is known already. `age`:
-    seconds since the first call. `degraded`: the ledger was away, so that nobody else knows of this call.
-    `write` None: this call is none of the ledger's.
+    `doubt`: an earlier call with this key may have been carried out. `settled`: its outcome is known for good.
+    `same_rule`: it was sent by the rule that this call's answers are read by. `age`: seconds since the first call.
+    `degraded`: the ledger was away, so that nobody else knows of this call. `write` None: it is none of the ledger's.
     """
 
     write: Write | None = None
     owner: str = ""
     doubt: bool = False
-    final: bool = False
+    settled: bool = False
     same_body: bool = True
+    same_rule: bool = True
     age: float = 0.0
     degraded: bool = False
 
@@ -167,8 +243,17 @@ UNTRACKED = Claim()
 """For reads, and where there is no ledger."""
 
 
-def doubtful(prior: State | None, status: int | None) -> bool:
-    """Whether an earlier call may have been carried out: a final answer that refused it (4xx) says it was not."""
-    if prior is State.FINAL:
-        return status is None or not 400 <= status < 500  # noqa: PLR2004 - the class of RFC 9110 section 15.5
-    return prior is State.UNKNOWN
+def granted(write: Write, owner: str, prior: Entry | None, now: float) -> Claim:
+    """The claim on an entry that was `prior` before; now on the store's clock."""
+    if prior is None or prior.state is State.NOT_SENT:
+        return Claim(write, owner)
+    prior = lapse(prior, now)
+    return Claim(
+        write,
+        owner,
+        doubt=prior.state is State.UNKNOWN or prior.ground in DOUBTFUL,
+        settled=prior.settled,
+        same_body=prior.write.body == write.body,
+        same_rule=prior.write.rule == write.rule,
+        age=max(0.0, now - prior.since),
+    )

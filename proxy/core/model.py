@@ -25,15 +25,45 @@ class ByteStream(Protocol):
 Body = bytes | ByteStream
 
 
-class WatchedStream:
-    """A stream that tells, once, when it has been closed; every stream is closed in the end, read or not."""
+class Ending(StrEnum):
+    """How a streamed answer ended, as far as its provider goes."""
 
-    def __init__(self, body: ByteStream, closed: Callable[[], None]) -> None:
+    WHOLE = "whole"
+    """It was read to its proper end."""
+    CUT = "cut"
+    """The provider broke off, fell silent, or sent what cannot be parsed: the rest never came."""
+    LEFT = "left"
+    """Whoever read it stopped before the end; nothing is known against the provider."""
+
+
+class WatchedStream:
+    """A stream that tells, once, that it has been closed and how it ended.
+
+    Every stream is closed in the end, read or not; `closed` is called by that and not earlier.
+    """
+
+    __slots__ = ("_body", "_closed", "_ending", "_pieces")
+
+    def __init__(self, body: ByteStream, closed: Callable[[Ending], None]) -> None:
         self._body = body
-        self._closed: Callable[[], None] | None = closed
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._closed: Callable[[Ending], None] | None = closed
+        self._ending = Ending.LEFT
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._body.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = self._body.__aiter__()
+        try:
+            return await self._pieces.__anext__()
+        except StopAsyncIteration:
+            self._end(Ending.WHOLE)
+            raise
+        except Exception:  # cancellation is none: it is the reader's, who may have gone
+            self._end(Ending.CUT)
+            raise
 
     async def aclose(self) -> None:
         closed, self._closed = self._closed, None
@@ -41,7 +71,16 @@ class WatchedStream:
             await self._body.aclose()
         finally:
             if closed is not None:
-                closed()
+                closed(self._ending)
+
+    def _end(self, ending: Ending) -> None:
+        """The first ending stands: after a cut, and after a close, a stream is empty."""
+        if self._ending is Ending.LEFT and self._closed is not None:
+            self._ending = ending
+
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that ask for nothing to be changed (RFC 9110 section 9.2.1); every other one is a write."""
 
 
 class Kind(StrEnum):
@@ -72,6 +111,7 @@ class WireError(StrEnum):
     """What went wrong on the wire, in words of RFC 9209 section 2.3 where it has one."""
 
     DNS = "dns_error"
+    DNS_TIMEOUT = "dns_timeout"
     REFUSED = "connection_refused"
     UNREACHABLE = "destination_ip_unroutable"
     CONNECT_TIMEOUT = "connection_timeout"
@@ -112,7 +152,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class TransportFailure:
-    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty."""
+    """No usable answer. `status` and `headers` are the head that arrived before a CUT, else None and empty.
+
+    `detail` is a few words of ours, printable ASCII and at most 80 characters, that hold nothing of the payment.
+    """
 
     certainty: Certainty
     error: WireError
@@ -137,6 +180,8 @@ class Answer:
     error: str | None = None
     injected_key: str | None = None
     degraded: str | None = None
+    detail: str | None = None
+    """What the wire showed, beside `error`: a few words of ours in printable ASCII."""
 
 
 def header(headers: Headers, name: bytes) -> bytes | None:

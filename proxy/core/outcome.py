@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
-from proxy.core.model import Certainty, Kind, Response, Result, TransportFailure, WireError, header
+from proxy.core.key_terms import KeyTerms
+from proxy.core.model import Certainty, Kind, Outcome, Response, Result, TransportFailure, WireError, header
+from proxy.core.profiles import Profile, WaitHeader
 from proxy.core.reading import Document
-from proxy.core.signs import seen
-
-if TYPE_CHECKING:
-    from proxy.core.profiles import KeyRule, Profile, WaitHeader
-
-
-class Row(StrEnum):
-    """Rows of the decision table, by the name they have in metrics and logs. Numbers are payments.md's."""
-
-    CONNECT_FAILED = "connect_failed"  # 2
-    CERTIFICATE = "certificate"  # 3
-    NO_ANSWER = "no_answer"  # 4
-    TIMEOUT = "timeout"  # 5
-    CUT = "cut"  # 6
-    SERVER_ERROR = "server_error"  # 8
-    BAD_GATEWAY = "bad_gateway"  # 12
-    UNAVAILABLE = "unavailable"  # 13
-    METHOD_OUTAGE = "method_outage"  # 13, of one payment method
-    RATE_LIMITED = "rate_limited"  # 14
-    CONCURRENT = "concurrent"  # 15
-    REQUEST_TIMEOUT = "request_timeout"  # 16, 408
-    MISDIRECTED = "misdirected"  # 16, 421
-    IN_FLIGHT = "in_flight"  # 17
-    REPLAY = "replay"  # 18
-    KEY_MISMATCH = "key_mismatch"  # 19
-    DECLINE = "decline"  # 20
-    REJECTED = "rejected"  # 20
-    SUCCESS = "success"  # 21
-    REDIRECT = "redirect"  # 22
+from proxy.core.rows import CUT_OF, TABLE, Rule
+from proxy.core.rows import Row as Row  # noqa: PLC0414 - who asks for the row of a result asks here
+from proxy.core.signs import Seen, Sign
 
 
 class Advice(StrEnum):
@@ -55,70 +32,111 @@ _GATEWAY = frozenset({502, 504, *range(520, 527)})
 _BY_STATUS = {408: Row.REQUEST_TIMEOUT, 421: Row.MISDIRECTED, 429: Row.RATE_LIMITED, 503: Row.UNAVAILABLE}
 
 
-def row_of(result: Result, kind: Kind, profile: Profile, rule: KeyRule | None = None) -> Row:
+def row_of(result: Result, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Row:
     """The table row of one attempt's result; total over every status and failure.
 
-    `rule` is the key rule in force for this request; without it, the profile's first.
+    `terms` is what the provider promises of this request's key; None for one without.
     """
     if isinstance(result, TransportFailure):
-        return _failure_row(result)
+        return _failure_row(result, profile)
     if kind is Kind.READ and result.status < 300:  # noqa: PLR2004 - what a lookup finds is no result of a payment
-        return _class_row(result.status)
-    document = Document(result.body, result.headers)
-    own_rule = (rule or profile.key) if kind is Kind.KEYED else None
-    return (
-        _busy_row(result.status, document, own_rule)
-        or _stated_row(result.status, document, kind, profile)
-        or _mismatch_row(result.status, document, own_rule)
-        or _BY_STATUS.get(result.status)
-        or _class_row(result.status)
-    )
+        return _status_row(result.status, profile)
+    document = Document(result.body, result.headers, lenient=True)
+    return _row_said(result.status, document, kind, profile, terms if kind is Kind.KEYED else None)
 
 
-def _busy_row(status: int, document: Document, rule: KeyRule | None) -> Row | None:
-    """The same key is being worked on."""
-    if rule is None:
-        return None
-    if status in rule.in_flight_statuses or seen(rule.in_flight, status, document):
-        return Row.IN_FLIGHT
-    return Row.CONCURRENT if seen(rule.in_flight_429, status, document) else None
+def _row_said(status: int, document: Document, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Row:
+    """The first meaning whose sign the answer shows.
+
+    A sign in a body that cannot be read may be there or not: then the answer is taken for the least that it may say.
+    """
+    perhaps: list[Row] = []
+    for sign, row in _meanings(status, kind, profile, terms):
+        seen = Seen.YES if sign is None else sign.seen_in(document)
+        if seen is Seen.YES:
+            return _least(perhaps, row)
+        if seen is Seen.UNREADABLE and kind is not Kind.READ:
+            perhaps.append(row)
+    raise AssertionError("the last meaning has no sign")
 
 
-def _stated_row(status: int, document: Document, kind: Kind, profile: Profile) -> Row | None:
-    """What this provider says in ways of its own."""
-    if kind is not Kind.READ and seen(profile.conflict_replays, status, document):
-        return Row.REPLAY
-    if seen(profile.duplicates, status, document):
-        return Row.REJECTED
-    if status in profile.decline_statuses or seen(profile.declines, status, document):
-        return Row.DECLINE
-    if status < 500 and seen(profile.provider_failures, status, document):  # noqa: PLR2004
-        return Row.SERVER_ERROR
-    if seen(profile.rate_limit.signs, status, document):
-        return Row.RATE_LIMITED
-    return Row.METHOD_OUTAGE if status in profile.method_outage_statuses else None
+def _least(perhaps: list[Row], row: Row) -> Row:
+    """What is known where `row` is sure but for the signs of `perhaps`, which could not be looked for.
+
+    The other meaning itself only where it lets nothing go out that `row` would not.
+    """
+    said = TABLE[row]
+    worse = [one for one in perhaps if _knows_less(TABLE[one], said)]
+    if not worse:
+        return row
+    like_it = all(TABLE[one].again <= said.again and TABLE[one].signal is said.signal for one in worse)
+    return worse[0] if like_it else Row.UNREADABLE
 
 
-def _mismatch_row(status: int, document: Document, rule: KeyRule | None) -> Row | None:
-    if rule is None:
-        return None
-    mismatched = status in rule.mismatch_statuses or seen(rule.mismatch, status, document)
-    return Row.KEY_MISMATCH if mismatched else None
+def _knows_less(one: Rule, other: Rule) -> bool:
+    return other.outcome is Outcome.FINAL and (one.outcome is Outcome.UNKNOWN or (other.settles and not one.settles))
 
 
-def _failure_row(failure: TransportFailure) -> Row:
+Meaning = tuple[Sign | None, Row]
+
+
+def _meanings(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:
+    """What an answer with this status may mean, first things first; the last one needs no sign."""
+    if kind is not Kind.READ:
+        yield from _signed(profile.conflict_replays, status, Row.REPLAY)
+    if terms is not None:
+        if status in terms.in_flight_statuses:
+            yield None, Row.IN_FLIGHT if terms.in_flight_proven else Row.UNPROVEN
+        yield from _signed(terms.in_flight, status, Row.IN_FLIGHT)
+        yield from _signed(terms.in_flight_429, status, Row.CONCURRENT)
+    yield from _signed(profile.duplicates, status, Row.REJECTED)
+    yield from _declined(status, kind, profile, terms)
+    if status < 500:  # noqa: PLR2004
+        yield from _signed(profile.provider_failures, status, Row.SERVER_ERROR)
+    yield from _signed(profile.rate_limit.signs, status, Row.RATE_LIMITED)
+    if terms is not None:
+        yield from ((None, Row.KEY_MISMATCH) for one in terms.mismatch_statuses if one == status)
+        yield from _signed(terms.mismatch, status, Row.KEY_MISMATCH)
+    yield None, _status_row(status, profile)
+
+
+def _signed(signs: tuple[Sign, ...], status: int, row: Row) -> Iterator[Meaning]:
+    for sign in signs:
+        if sign.applies(status):
+            proven = sign.proven or row in {Row.REJECTED, Row.KEY_MISMATCH}
+            yield sign, row if proven else Row.UNPROVEN
+
+
+def _declined(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:
+    """A business no. It is the key's own result where it is a 2xx, or where the provider keeps declines under the key.
+
+    One that is only assumed to be a decline counts as its status does. An unkeyed write has no earlier attempt.
+    """
+    kept = status < 300 or kind is Kind.UNKEYED or (terms is not None and terms.stores_declines)  # noqa: PLR2004
+    row = Row.DECLINE if kept else Row.UNSETTLED_DECLINE
+    if status in profile.decline_statuses and profile.is_proven("decline_statuses"):
+        yield None, row
+    yield from ((sign, row) for sign in profile.declines if sign.proven and sign.applies(status))
+
+
+def _failure_row(failure: TransportFailure, profile: Profile) -> Row:
     match failure.certainty:
         case Certainty.NOT_SENT:
             return Row.CERTIFICATE if failure.error is WireError.CERTIFICATE else Row.CONNECT_FAILED
         case Certainty.NO_ANSWER:
             return Row.TIMEOUT if failure.error is WireError.TIMEOUT else Row.NO_ANSWER
         case Certainty.CUT:
-            return Row.CUT
+            return CUT_OF.get(_status_row(failure.status or 0, profile), Row.CUT)
     assert_never(failure.certainty)
 
 
-def _class_row(status: int) -> Row:
-    if status >= 500:  # noqa: PLR2004 - the classes of RFC 9110 section 15
+def _status_row(status: int, profile: Profile) -> Row:
+    """What the status alone says: a row of its own, or its class (RFC 9110 section 15)."""
+    if status in profile.method_outage_statuses and profile.is_proven("method_outage_statuses"):
+        return Row.METHOD_OUTAGE
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= 500:  # noqa: PLR2004
         return Row.BAD_GATEWAY if status in _GATEWAY else Row.SERVER_ERROR
     if status >= 400:  # noqa: PLR2004
         return Row.REJECTED
@@ -126,15 +144,20 @@ def _class_row(status: int) -> Row:
 
 
 def hint_of(result: Result, profile: Profile) -> Advice | None:
-    """What the provider itself says of trying again (row 7). A head whose body was cut off can only say no."""
-    value = header(result.headers, profile.hint.header.lower().encode()) if profile.hint is not None else None
-    match (value or b"").strip().lower():
-        case b"false":
-            return Advice.STOP
-        case b"true" if isinstance(result, Response):
-            without_key = profile.hint is not None and profile.hint.on_true == "retry_without_key_too"
-            return Advice.NOTHING_DONE if without_key else Advice.SAME_KEY
-    return None
+    """What the provider itself says of trying again (row 7).
+
+    A head whose body was cut off can only say no, and so can a hint that is only assumed to be one, or said twice over.
+    """
+    hint = profile.hint
+    if hint is None:
+        return None
+    name = hint.header.lower().encode()
+    said = {value.strip().lower() for field, value in result.headers if field.lower() == name}
+    if b"false" in said:
+        return Advice.STOP
+    if said != {b"true"} or not isinstance(result, Response) or not hint.proven:
+        return None
+    return Advice.NOTHING_DONE if hint.on_true == "retry_without_key_too" else Advice.SAME_KEY
 
 
 def retry_after_seconds(result: Result, wall_now: float, profile: Profile | None = None) -> float | None:

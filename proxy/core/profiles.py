@@ -5,132 +5,36 @@ Facts only; what is done about them is core/outcome.py and core/retry.py. docs/p
 
 from __future__ import annotations
 
-import re
-from fnmatch import fnmatchcase
-from typing import Annotated, Literal, Self
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from proxy.core.config import Positive, Section, Switch, Whole
+from proxy.core.config import Section
 from proxy.core.envelopes import Envelope
-from proxy.core.model import Payment, header
-from proxy.core.reading import Document
-from proxy.core.signs import HeaderName, Place, Sign, Status
+from proxy.core.evidence import DEFAULT, Evidence, Fact, Ground, inherit
+from proxy.core.hosts import HostPattern
+from proxy.core.key_terms import After5xx, AppliesTo, KeyRule, KeyTerms, Unseen, devious
+from proxy.core.model import SAFE_METHODS
+from proxy.core.signs import HeaderName, Sign, Status
 from proxy.core.units import Seconds
 
-UNKNOWN_RETENTION_SECONDS = 3600.0
-"""How long a key is trusted where the provider publishes no retention (payments.md section 6, row 24)."""
-
-After5xx = Literal["safe", "replays_stored_result", "only_with_hint", "reexecutes", "never"]
-"""What the same key does after a *received* 5xx. Only `safe` makes every one of them worth another attempt."""
-
-_DEVIOUS = re.compile(r"//|\\|/\.{1,2}(?:/|$)|%(?:2e|2f|5c)", re.IGNORECASE)
-"""Paths that a server may read as another one."""
-
-
-def _character_class(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"expected a class of characters like [A-Za-z0-9_-]: {error}") from None
-    return text
+PlainFact = Literal[
+    "safe_methods",
+    "received_5xx_then_same_key",
+    "unseen_then_same_key",
+    "decline_statuses",
+    "method_outage_statuses",
+    "request_id_headers",
+    "client_reference_fields",
+    "max_retry_after",
+]
+_SAFE_UNSEEN: frozenset[After5xx] = frozenset({"safe", "replays_stored_result"})
 
 
-class AppliesTo(Section):
-    """Methods and path patterns (`*` matches any run of characters) on which the provider honours a key."""
-
-    methods: tuple[str, ...]
-    paths: tuple[str, ...]
-    retention: Seconds | None = None
-    """How long a key is kept on these paths, where that is not what the rule says."""
-
-    def covers(self, method: str, path: str) -> bool:
-        """Whether a request is one the provider protects by its key."""
-        if method not in self.methods:
-            return False
-        if "*" in self.paths:
-            return True
-        return _DEVIOUS.search(path) is None and any(fnmatchcase(path, pattern) for pattern in self.paths)
-
-
-class Marker(Section):
-    """A header field of an answer that is a replay of an earlier one; any `value` where none is named."""
-
-    header: HeaderName
-    value: str | None = None
-
-
-class KeyRule(Section):
-    """Where the idempotency key travels, how long it is kept, and how the provider answers its misuse.
-
-    A key in a `header` may be injected; one in the `body` is read, so that the request counts as keyed, and never
-    written. `*_statuses` match whatever the body says; the signs beside them look into it.
-    """
-
-    source: str | None = None
-    header: HeaderName | None = None
-    body: tuple[Place, ...] = ()
-    applies_to: tuple[AppliesTo, ...]
-    retention: Seconds | None = None
-    min_length: Annotated[Whole, Field(ge=1)] = 1
-    max_length: Annotated[Whole, Field(ge=1)] | None = None
-    charset: Annotated[str, AfterValidator(_character_class)] | None = None
-    mandatory: Switch = False
-    """The provider refuses a request without key; that is its answer to give, so none is injected."""
-    received_5xx_then_same_key: After5xx | None = None
-    """Where it is not what the profile says."""
-    timeout_wait: Positive | None = None
-    """How long to wait before the same key goes out again after a timeout."""
-    in_flight_statuses: tuple[Status, ...] = ()
-    in_flight: tuple[Sign, ...] = ()
-    in_flight_429: tuple[Sign, ...] = ()
-    """429s that mean "the same is being worked on" and not "too many" (payments.md section 6, row 15)."""
-    in_flight_wait: Positive | None = None
-    mismatch_statuses: tuple[Status, ...] = ()
-    mismatch: tuple[Sign, ...] = ()
-    replay_marker: Marker | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.header is None) == (not self.body):
-            raise ValueError("expected either header (a field name) or body (places where the key may stand)")
-        return self
-
-    @property
-    def trusted_seconds(self) -> float:
-        """Age up to which a key still makes a resend safe."""
-        return UNKNOWN_RETENTION_SECONDS if self.retention is None else self.retention
-
-    def covers(self, method: str, path: str) -> bool:
-        """Whether a key on this request is honoured."""
-        return any(rule.covers(method, path) for rule in self.applies_to)
-
-    def on(self, method: str, path: str) -> KeyRule | None:
-        """The rule as it stands for this request; None where it does not apply."""
-        scope = next((one for one in self.applies_to if one.covers(method, path)), None)
-        if scope is None:
-            return None
-        return self if scope.retention is None else self.model_copy(update={"retention": scope.retention})
-
-    def key_of(self, payment: Payment) -> bytes | None:
-        """The client's key as it sent it; None if it sent none, or more than one within the body."""
-        if self.header is not None:
-            return header(payment.headers, self.header.lower().encode())
-        document = Document(payment.body, payment.headers)
-        keys = {key for place in self.body for key in place.values_in(document)}
-        return keys.pop().encode("utf-8", "surrogatepass") if len(keys) == 1 else None
-
-    def honours(self, key: bytes) -> bool:
-        """Whether the provider takes this key for one; what it would refuse, or cut off, protects nothing."""
-        if not key.strip() or len(key) < self.min_length or len(key) > (self.max_length or len(key)):
-            return False
-        return self.charset is None or re.fullmatch(f"(?:{self.charset})*", key.decode("latin-1")) is not None
-
-
-class Hint(Section):
+class Hint(Fact):
     """A header field by which the provider itself says whether to try again. Absent, or another value: no hint."""
 
-    source: str | None = None
     header: HeaderName
     on_true: Literal["retry_same_key", "retry_without_key_too"] = "retry_same_key"
     """`retry_without_key_too`: true also says that nothing was carried out."""
@@ -144,12 +48,16 @@ class WaitHeader(Section):
     unit: Literal["seconds", "milliseconds", "epoch", "date"]
 
 
-class RateLimit(Section):
+class RateLimit(Fact):
     """What else than a 429 is a rate limit, and where it tells the wait."""
 
-    source: str | None = None
     signs: tuple[Sign, ...] = ()
     wait_headers: tuple[WaitHeader, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _evidence(cls, tree: Any) -> Any:
+        return inherit(tree, "signs")
 
 
 class Profile(Section):
@@ -157,11 +65,19 @@ class Profile(Section):
 
     name: str
     source: str
+    hosts: tuple[HostPattern, ...] = ()
+    """Where this provider's API is; under another profile than this one such a host is warned about."""
+    evidence: Evidence = DEFAULT
+    """How sure the facts in here are that do not say it of themselves."""
+    grounds: dict[PlainFact, Ground] = Field(default={})
+    """Of single facts in here: where they are from and how sure they are."""
     safe_methods: frozenset[str]
     key: KeyRule | None = None
     more_keys: tuple[KeyRule, ...] = ()
     """Further rules, for a provider with another key for another call."""
     received_5xx_then_same_key: After5xx = "never"
+    unseen_then_same_key: Unseen | None = None
+    """The same key after an answer that nobody saw. None: `safe` where it is so after every 5xx, or replays it."""
     hint: Hint | None = None
     decline_statuses: frozenset[Status] = frozenset({402})
     declines: tuple[Sign, ...] = ()
@@ -180,12 +96,69 @@ class Profile(Section):
     envelope: Envelope | None = None
     max_retry_after: Annotated[Seconds, Field(gt=0)] = 60.0
 
-    def rule_for(self, method: str, path: str) -> KeyRule | None:
-        """The key rule of this request; None where the provider honours no key."""
-        rules = (self.key, *self.more_keys) if self.key is not None else self.more_keys
-        return next((found for rule in rules if rule is not None and (found := rule.on(method, path))), None)
+    @model_validator(mode="before")
+    @classmethod
+    def _evidence(cls, tree: Any) -> Any:
+        lists = ("more_keys", "declines", "duplicates", "conflict_replays", "provider_failures")
+        return inherit(tree, "key", "hint", "rate_limit", "envelope", *lists)
 
-    def after_5xx(self, rule: KeyRule | None) -> After5xx:
-        """What the same key does after a received 5xx, by the rule if it says so."""
-        own = None if rule is None else rule.received_5xx_then_same_key
-        return own or self.received_5xx_then_same_key
+    @model_validator(mode="after")
+    def _unseen_as_seen(self) -> Self:
+        for rule in self._rules:
+            own = rule.received_5xx_then_same_key
+            claims = rule.unseen_then_same_key or (self.unseen_then_same_key if own is None else None)
+            if claims == "safe" and (own or self.received_5xx_then_same_key) == "reexecutes":
+                raise ValueError(
+                    "unseen_then_same_key cannot be safe where a 5xx makes the same key pay anew (reexecutes): "
+                    "an answer that nobody saw may have been one"
+                )
+        return self
+
+    @property
+    def _rules(self) -> tuple[KeyRule, ...]:
+        return (*(() if self.key is None else (self.key,)), *self.more_keys)
+
+    @cached_property
+    def terms(self) -> tuple[KeyTerms, ...]:
+        """What is promised of keys, place by place; a place where that is only assumed is left out."""
+        return tuple(
+            self._terms_of(rule, scope)
+            for rule in self._rules
+            if rule.proven
+            for scope in rule.applies_to
+            if scope.proven
+        )
+
+    def terms_for(self, method: str, path: str) -> KeyTerms | None:
+        """What is promised of the key of this request; None where the provider honours none.
+
+        A path that a server may read as another one is covered only where no path makes a difference.
+        """
+        if devious(path) and not all(one.scope.everywhere for one in self.terms):
+            return None
+        return next((one for one in self.terms if one.scope.covers(method, path)), None)
+
+    def _terms_of(self, rule: KeyRule, scope: AppliesTo) -> KeyTerms:
+        after = self._after_5xx(rule)
+        return KeyTerms(rule, scope, after, self._unseen_safe(rule, after), limiter_proven=self.rate_limit.proven)
+
+    def _after_5xx(self, rule: KeyRule) -> After5xx:
+        if rule.received_5xx_then_same_key is not None:
+            return rule.received_5xx_then_same_key if rule.is_proven("received_5xx_then_same_key") else "never"
+        return self.received_5xx_then_same_key if self.is_proven("received_5xx_then_same_key") else "never"
+
+    def _unseen_safe(self, rule: KeyRule, after: After5xx) -> bool:
+        if rule.unseen_then_same_key is not None:
+            return rule.unseen_then_same_key == "safe" and rule.is_proven("unseen_then_same_key")
+        if self.unseen_then_same_key is not None and rule.received_5xx_then_same_key is None:
+            return self.unseen_then_same_key == "safe" and self.is_proven("unseen_then_same_key")
+        return after in _SAFE_UNSEEN
+
+    def is_proven(self, fact: PlainFact) -> bool:
+        """Whether a plain fact of this profile is more than assumed."""
+        ground = self.grounds.get(fact)
+        return (self.evidence if ground is None else ground.evidence) != "assumed"
+
+    def repeats_freely(self, method: str) -> bool:
+        """Whether a request with this method may go out again whatever came back."""
+        return method in self.safe_methods and (method in SAFE_METHODS or self.is_proven("safe_methods"))

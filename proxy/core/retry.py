@@ -1,4 +1,4 @@
-"""The decision table of payments.md section 6, as data, and the wait before the next attempt.
+"""What the decision table allows: another attempt or none, and the wait before it.
 
 Default is to stop: an attempt goes out again only where its row says so for its kind of request.
 """
@@ -10,76 +10,36 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.core.config import Retry
+from proxy.core.key_terms import After5xx, KeyTerms
 from proxy.core.model import Kind, Outcome
-from proxy.core.outcome import Advice, Row
-from proxy.core.profiles import After5xx, KeyRule, Profile
+from proxy.core.outcome import Advice
+from proxy.core.rows import ALL, CUT_OF, NONE, READ_OR_KEYED, Row
+from proxy.core.rows import TABLE as TABLE  # noqa: PLC0414 - the corridor asks here
+from proxy.core.rows import Signal as Signal  # noqa: PLC0414
 
-ALL = frozenset(Kind)
-READ_OR_KEYED = frozenset({Kind.READ, Kind.KEYED})
-READ = frozenset({Kind.READ})
-NONE: frozenset[Kind] = frozenset()
-
-
-class Signal(StrEnum):
-    """What a result tells the breaker about the provider's health."""
-
-    SUCCESS = "success"
-    FAILURE = "failure"
-    NEUTRAL = "neutral"
+RECEIVED_5XX = frozenset({*CUT_OF, *CUT_OF.values()})
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One row: which kinds may be sent again, what is then known of the payment, what the breaker learns.
-
-    `settles` is whether this answer also settles an earlier attempt of the same request whose outcome was unknown:
-    only the layer that knows the key can do that, so a rate limiter's 429 or a gateway's 401 does not.
-    """
-
-    again: frozenset[Kind]
-    outcome: Outcome
-    signal: Signal
-    settles: bool = False
+def _and_cut(*rows: Row) -> frozenset[Row]:
+    return frozenset({*rows, *(CUT_OF[row] for row in rows)})
 
 
-TABLE: dict[Row, Rule] = {
-    Row.CONNECT_FAILED: Rule(ALL, Outcome.NOT_SENT, Signal.FAILURE),
-    Row.CERTIFICATE: Rule(NONE, Outcome.NOT_SENT, Signal.FAILURE),
-    Row.NO_ANSWER: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.TIMEOUT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.CUT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.SERVER_ERROR: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.BAD_GATEWAY: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.UNAVAILABLE: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.METHOD_OUTAGE: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
-    Row.RATE_LIMITED: Rule(READ_OR_KEYED, Outcome.FINAL, Signal.NEUTRAL),
-    Row.CONCURRENT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
-    Row.REQUEST_TIMEOUT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.FAILURE),
-    Row.MISDIRECTED: Rule(ALL, Outcome.FINAL, Signal.NEUTRAL),
-    Row.IN_FLIGHT: Rule(READ_OR_KEYED, Outcome.UNKNOWN, Signal.NEUTRAL),
-    Row.REPLAY: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
-    Row.KEY_MISMATCH: Rule(NONE, Outcome.FINAL, Signal.NEUTRAL, settles=True),
-    Row.DECLINE: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
-    Row.REJECTED: Rule(NONE, Outcome.FINAL, Signal.SUCCESS),
-    Row.SUCCESS: Rule(NONE, Outcome.FINAL, Signal.SUCCESS, settles=True),
-    Row.REDIRECT: Rule(NONE, Outcome.FINAL, Signal.NEUTRAL),
-}
-
-RECEIVED_5XX = frozenset({Row.SERVER_ERROR, Row.BAD_GATEWAY, Row.UNAVAILABLE, Row.METHOD_OUTAGE})
 SAME_KEY_AFTER: dict[After5xx, frozenset[Row]] = {
     "safe": RECEIVED_5XX,  # 8
-    "replays_stored_result": RECEIVED_5XX - {Row.SERVER_ERROR},  # 9, 12
+    "replays_stored_result": _and_cut(Row.BAD_GATEWAY, Row.UNAVAILABLE),  # 9, 12
     "only_with_hint": frozenset(),  # 10
     "reexecutes": frozenset(),  # 11
     "never": frozenset(),
 }
-"""After which received 5xx a keyed request goes out again, by what the provider does with the key."""
+"""After which received 5xx, whole or cut, a keyed request goes out again, by what the provider does with the key."""
 
 OBEYED: dict[Advice, frozenset[Kind]] = {Advice.STOP: NONE, Advice.SAME_KEY: READ_OR_KEYED, Advice.NOTHING_DONE: ALL}
 """Which kinds a hint lets go out again (row 7)."""
-SETTLED = frozenset({Row.SUCCESS, Row.DECLINE, Row.REPLAY, Row.KEY_MISMATCH, Row.REDIRECT})
+SETTLED = frozenset({Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REPLAY, Row.KEY_MISMATCH, Row.REDIRECT})
 """Rows that no hint reopens: there is nothing to mend, or only the client can."""
-FRESH_CONNECTION = frozenset({Row.REQUEST_TIMEOUT, Row.MISDIRECTED, Row.NO_ANSWER})
+BROKE_OFF = frozenset({Row.NO_ANSWER, Row.TIMEOUT, Row.CUT, *CUT_OF.values(), Row.REQUEST_TIMEOUT})
+"""Rows in which the exchange never came to its end."""
+FRESH_CONNECTION = BROKE_OFF | {Row.MISDIRECTED}
 """Rows after which the next attempt takes a new connection (RFC 9110 section 15.5.20; a stale one is likely)."""
 
 
@@ -103,39 +63,64 @@ class Again:
     delay: float
 
 
-def may_repeat(
-    row: Row, kind: Kind, profile: Profile, *, rule: KeyRule | None = None, advice: Advice | None = None
-) -> bool:
+def may_repeat(row: Row, kind: Kind, terms: KeyTerms | None, *, advice: Advice | None = None) -> bool:
     """Whether the table allows the same request to go out again after `row`.
 
-    `rule` is the key rule in force for this request, `advice` what the provider's hint header said.
+    `terms` is what the provider promises of this request's key, `advice` what its hint header said.
     """
     if advice is not None and row not in SETTLED:
         return kind in OBEYED[advice]
-    if kind is Kind.KEYED and row in RECEIVED_5XX and row not in SAME_KEY_AFTER[profile.after_5xx(rule)]:
+    if kind is Kind.KEYED and (terms is None or not _protects(terms, row)):
         return False
     return kind in TABLE[row].again
 
 
-def shortest_wait(row: Row, rule: KeyRule | None) -> float:
-    """Seconds that must pass before the same key goes out again, whatever the backoff says (rows 5, 15 and 17)."""
-    if rule is None:
+def _protects(terms: KeyTerms, row: Row) -> bool:
+    """Whether the key holds after `row`.
+
+    What nobody saw may have been a 5xx: an answer that did not come, one that broke off, a 408, and whatever the
+    request that is still in flight will be told. So where a 5xx makes the key worthless, so do these.
+    """
+    if row in RECEIVED_5XX:
+        return row in SAME_KEY_AFTER[terms.after_5xx]
+    if row is Row.RATE_LIMITED:
+        return terms.unseen_safe or terms.limiter_proven
+    return terms.unseen_safe or TABLE[row].outcome is not Outcome.UNKNOWN
+
+
+def shortest_wait(row: Row, terms: KeyTerms | None) -> float:
+    """Seconds that must pass before the same key goes out again, whatever the backoff says (rows 4-6, 15 and 17)."""
+    if terms is None:
         return 0.0
     if row in {Row.IN_FLIGHT, Row.CONCURRENT}:
-        return rule.in_flight_wait or 0.0
-    return (rule.timeout_wait or 0.0) if row is Row.TIMEOUT else 0.0
+        return terms.in_flight_wait
+    return terms.timeout_wait if row in BROKE_OFF else 0.0
 
 
-def outcome_after(row: Row, *, doubtful: bool, sent: bool = False) -> Outcome:
-    """What is known when the answer leaves.
+def settles(row: Row, kind: Kind) -> bool:
+    """Whether the answer also settles an earlier attempt or call with the same key whose outcome was unknown.
+
+    `kind` is the one at the key's present age (`kind_at_age`): under a key that the provider has forgotten, even a
+    success is that of a new payment and says nothing of the old one.
+    """
+    return TABLE[row].settles and kind is not Kind.UNKEYED
+
+
+def carried_out(row: Row) -> bool:
+    """Whether the answer says that the payment exists, whatever its status: GoCardless tells it with a 409."""
+    return row in {Row.SUCCESS, Row.REPLAY}
+
+
+def outcome_after(row: Row, kind: Kind, *, doubtful: bool, sent: bool = False) -> Outcome:
+    """What is known when the answer leaves. `kind` is the one at the key's present age.
 
     `doubtful`: an earlier attempt may have been carried out. `sent`: one was sent at all, so that failing to connect
     now no longer says that nothing was (row 2).
     """
-    rule = TABLE[row]
-    if rule.outcome is Outcome.NOT_SENT and (sent or doubtful):
+    outcome = TABLE[row].outcome
+    if outcome is Outcome.NOT_SENT and (sent or doubtful):
         return Outcome.UNKNOWN
-    return Outcome.UNKNOWN if doubtful and not rule.settles else rule.outcome
+    return Outcome.UNKNOWN if doubtful and not settles(row, kind) else outcome
 
 
 def leaves_doubt(row: Row) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from proxy.core.config import Section, Whole, like
+from proxy.core.evidence import Fact
 from proxy.core.reading import Document, scalar_text
 
 Status = Annotated[Whole, Field(ge=100, le=599)]
@@ -50,21 +52,33 @@ class Place(Section):
             return document.json_values(self.path)
         return document.xml_values(self.xml or "")
 
+    def readable(self, document: Document) -> bool:
+        """Whether what stands there, or that nothing does, can be told."""
+        return document.json_readable if self.path is not None else document.xml_readable
+
 
 class Says(Place):
-    """What must stand at a place: one of `values`."""
+    """What must stand at a place: one of `values`; anything but nothing at all where none are named."""
 
-    values: Annotated[frozenset[Text], Field(min_length=1)]
+    values: Annotated[frozenset[Text], Field(min_length=1)] | None = None
 
     def holds(self, document: Document) -> bool:
         """Whether one of the values stands there."""
-        return not self.values.isdisjoint(self.values_in(document))
+        found = self.values_in(document)
+        return any(map(str.strip, found)) if self.values is None else not self.values.isdisjoint(found)
 
 
-class Sign(Section):
+class Seen(Enum):
+    """Whether an answer shows a sign."""
+
+    YES = "yes"
+    NO = "no"
+    UNREADABLE = "unreadable"
+
+
+class Sign(Fact):
     """An answer with one of `statuses` (none given: any from 400 on) whose body says all of `body`."""
 
-    source: str | None = None
     statuses: frozenset[Status] = frozenset()
     body: tuple[Says, ...] = ()
 
@@ -74,13 +88,12 @@ class Sign(Section):
             raise ValueError("expected statuses, body or both: a sign without them would match every answer")
         return self
 
-    def seen(self, status: int, document: Document) -> bool:
-        """Whether an answer shows this sign."""
-        if status not in self.statuses and (self.statuses or status < FIRST_ERROR):
-            return False
-        return all(said.holds(document) for said in self.body)
+    def applies(self, status: int) -> bool:
+        """Whether an answer with this status can show it."""
+        return status in self.statuses if self.statuses else status >= FIRST_ERROR
 
-
-def seen(signs: tuple[Sign, ...], status: int, document: Document) -> bool:
-    """Whether an answer shows one of the signs."""
-    return bool(signs) and any(sign.seen(status, document) for sign in signs)
+    def seen_in(self, document: Document) -> Seen:
+        """Whether the body says it; UNREADABLE where that cannot be told."""
+        if all(said.holds(document) for said in self.body):
+            return Seen.YES
+        return Seen.NO if all(said.readable(document) for said in self.body) else Seen.UNREADABLE

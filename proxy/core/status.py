@@ -6,14 +6,15 @@ Owns the shape of the document and nothing of how it travels; orjson writes thes
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from proxy.core.breaker import Counts, Override, Record, retry_after
 from proxy.core.budget import Spent
 from proxy.core.config import Upstream
+from proxy.core.durability import Warnings
 from proxy.core.model import Outcome
 
 OnOutage = Literal["local", "closed", "open"]
@@ -33,13 +34,17 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """Where breaker state lives. `on_outage` is what the gates do while a shared store is away (null: not shared)."""
+    """Where breaker state lives. `on_outage` is what the gates do while a shared store is away (null: not shared).
+
+    `degraded`: some breaker is this replica's own for want of the fleet's. `warnings`: what is unsafe about the store.
+    """
 
     kind: Literal["redis", "memory"]
     up: bool
     shared: bool
     degraded: Literal["breaker"] | None
     on_outage: OnOutage | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,18 @@ class UpstreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerStatus:
+    """How often the store came back without unknown outcomes that it held, as far as this replica noticed.
+
+    `restored` of them it wrote back; `last_loss` null: none was noticed.
+    """
+
+    losses: int
+    restored: int
+    last_loss: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything one replica knows about itself and its fleet. `replicas` are those heard of lately."""
 
@@ -130,6 +147,7 @@ class Status:
     shared: bool
     replicas: tuple[str, ...]
     upstreams: dict[str, UpstreamStatus]
+    ledger: LedgerStatus | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +176,10 @@ class UpstreamFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the document is made of. `now` and `started` are wall-clock seconds since 1970 UTC."""
+    """What the document is made of. `now` and `started` are wall-clock seconds since 1970 UTC.
+
+    `unsafe` is what may lose the ledger's entries; `apart` are upstreams whose stored record is unreadable, and why.
+    """
 
     replica: str
     version: str
@@ -171,6 +192,9 @@ class Facts:
     replicas: tuple[str, ...]
     window_seconds: float
     upstreams: tuple[UpstreamFacts, ...]
+    ledger: LedgerStatus | None = None
+    unsafe: Warnings = ()
+    apart: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(facts: Facts) -> Status:
@@ -187,6 +211,7 @@ def build(facts: Facts) -> Status:
         shared=facts.shared,
         replicas=tuple(sorted({*facts.replicas, facts.replica})),  # before the first beat we know of ourselves
         upstreams={one.config.name: _upstream(one, facts) for one in facts.upstreams},
+        ledger=facts.ledger,
     )
 
 
@@ -233,10 +258,18 @@ def _override(override: Override | None, now: float) -> OverrideStatus | None:
 
 
 def _store(facts: Facts) -> StoreStatus:
+    warnings = tuple(_warnings(facts))
     if not facts.shared:
-        return StoreStatus("memory", up=True, shared=False, degraded=None, on_outage=None)
-    degraded: Literal["breaker"] | None = None if facts.up else "breaker"
-    return StoreStatus("redis", up=facts.up, shared=True, degraded=degraded, on_outage=facts.on_outage)
+        return StoreStatus("memory", up=True, shared=False, degraded=None, on_outage=None, warnings=warnings)
+    degraded: Literal["breaker"] | None = "breaker" if facts.apart or not facts.up else None
+    return StoreStatus("redis", facts.up, shared=True, degraded=degraded, on_outage=facts.on_outage, warnings=warnings)
+
+
+def _warnings(facts: Facts) -> Iterator[str]:
+    for upstream, cause in sorted(facts.apart.items()):
+        yield f"{upstream}: {cause}; this replica goes on with a breaker of its own"
+    for problem, remedy in facts.unsafe:
+        yield f"{problem}; {remedy}"
 
 
 def _upstream(one: UpstreamFacts, facts: Facts) -> UpstreamStatus:

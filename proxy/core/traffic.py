@@ -35,7 +35,7 @@ def traffic(attempts: Mapping[str, int]) -> Traffic:
         attempts=total,
         succeeded=succeeded,
         failed=failed,
-        declined=attempts.get(Row.DECLINE, 0),
+        declined=attempts.get(Row.DECLINE, 0) + attempts.get(Row.UNSETTLED_DECLINE, 0),
         success_rate=_share(succeeded, total),
         failure_rate=_share(failed, total),
     )

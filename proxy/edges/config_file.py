@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from proxy.core.config import Config
+from proxy.core.config import Config, Upstream
 from proxy.core.errors import ConfigError
+from proxy.core.hosts import host_of, misplaced
 from proxy.core.profiles import Profile
 from proxy.edges.environment import lay_over
 from proxy.edges.problems import complaint, quote, validated
@@ -67,6 +69,30 @@ def load_profile(name_or_path: str, base: Path) -> Profile:
     )
 
 
+def warnings_of(config: Config, base: Path) -> list[str]:
+    """What is allowed and still looks like a mistake: a known provider under another profile than its own.
+
+    ConfigError if a profile cannot be loaded.
+    """
+    return [line for upstream in config.upstreams if (line := _misplaced(upstream, base)) is not None]
+
+
+def _misplaced(upstream: Upstream, base: Path) -> str | None:
+    host = host_of(upstream.url)
+    profile = misplaced(host, load_profile(upstream.profile, base).hosts, _known_hosts())
+    if profile is None:
+        return None
+    return (
+        f"upstreams.{upstream.name}: {host} is a host of {profile}, but the profile is {quote(upstream.profile)}, "
+        f"which does not know its keys and errors; set profile: {profile}"
+    )
+
+
+@cache
+def _known_hosts() -> Mapping[str, tuple[str, ...]]:
+    return {name: validated(Profile, _builtin(name), f"profile {name}").hosts for name in builtin_profiles()}
+
+
 def _builtin(name: str) -> Tree:
     text = (files("proxy") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
     return parse(text, f"profile {name}")
@@ -80,5 +106,10 @@ def _extended(tree: Tree, source: str) -> Tree:
     if parent not in builtin_profiles():
         known = ", ".join(builtin_profiles())
         raise ConfigError([complaint(f"{source}: extends", quote(parent), f"expected one of {known}")])
-    inherited = {key: value for key, value in _builtin(str(parent)).items() if key not in {"name", "source"}}
-    return inherited | {key: value for key, value in tree.items() if key != "extends"}
+    own = {key: value for key, value in tree.items() if key != "extends"}
+    inherited = {
+        key: value for key, value in _builtin(str(parent)).items() if key not in {"name", "source", "evidence"}
+    }
+    grounds = inherited.pop("grounds", None)
+    grounds = {key: value for key, value in grounds.items() if key not in own} if isinstance(grounds, dict) else {}
+    return {"grounds": grounds} | inherited | own

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from proxy.core.model import Response, Result, WireError
+from proxy.edges.last_words import LastWords, unread
 from proxy.edges.pump import Pump, stop
 from proxy.edges.response import ResponseReader, failure
 from proxy.edges.stream import ResponseStream
 from proxy.edges.wire import ResponseCut, not_sent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proxy.core.model import ByteStream, Payment
+
+
+AT_ONCE = 8 * 1024
+"""A body up to this leaves with the first write; a larger one may still be writing when the answer comes."""
+
+
+class Keeper(Protocol):
+    """Who keeps connections between requests."""
+
+    def put(self, connection: Connection) -> None:
+        """Take back a connection whose answer allows another request."""
+
+    def ended(self, connection: Connection) -> None:
+        """The peer closed a connection, or spoke on it, although nobody had asked."""
 
 
 class Connection(asyncio.Protocol):
@@ -23,31 +36,41 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_expired",
         "_idle",
+        "_keeper",
         "_limit",
         "_loop",
         "_paused",
         "_pump",
         "_reader",
-        "_release",
         "_sent",
         "_streaming",
         "_transport",
         "_waiter",
+        "address",
         "idle_since",
         "lost",
+        "raw",
+        "rested",
+        "retire_at",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, release: Callable[[Connection], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, keeper: Keeper) -> None:
         self._loop = loop
         self._limit = limit
-        self._release = release
+        self._keeper = keeper
         self._pump = Pump()
         self._reader = ResponseReader()
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._idle = self._sent = True
         self._expired = self._paused = self._streaming = False
         self.idle_since = 0.0
+        self.rested: float | None = None
+        """Seconds that it had been idle before the request it carries now; None for its first one."""
+        self.retire_at = float("inf")
+        self.address = ("", 0)
+        self.raw: asyncio.Transport | None = None
+        """What lies beneath TLS."""
         self.lost = False
 
     async def exchange(self, payment: Payment, head: bytes, deadline: float, patience: float) -> Result:
@@ -64,10 +87,12 @@ class Connection(asyncio.Protocol):
         self._reader.begin(bodiless=payment.method == "HEAD")
         try:
             if isinstance(payment.body, bytes):
-                self._transport.write(head + payment.body)
-                await self._wait(deadline)
+                with LastWords(self.raw if len(payment.body) > AT_ONCE else None):
+                    self._write(head + payment.body)
+                    await self._wait(deadline)
             else:
-                await self._converse(head, payment.body, payment.body_length or 0, deadline)
+                with LastWords(self.raw):
+                    await self._converse(head, payment.body, payment.body_length or 0, deadline)
         except BaseException:
             self.abort()
             raise
@@ -76,22 +101,28 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether, as far as is known here, the peer still listens."""
-        return not self.lost and not self._transport.is_closing()
+        return not self.lost and self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def silent(self) -> bool:
+        """Whether not a byte of an answer has come since the request was sent."""
+        return not self._reader.heard
 
     def settle(self) -> None:
         """Give the connection back if it can carry another request, else close it."""
-        unsent = not self._sent or self._transport.get_write_buffer_size()
-        if self.lost or unsent or not self._reader.reusable:
+        unsent = not self._sent or self._transport is None or self._transport.get_write_buffer_size()
+        if unsent or not self._reader.reusable:
             self.abort()
             return
         self._idle = True
         self._resume_reading()
-        self._release(self)
+        self._keeper.put(self)
 
     def abort(self) -> None:
         """Close at once; what was not yet sent or read is dropped."""
         self.lost = True
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def read(self, patience: float) -> bytes:
         """Body bytes as they come; empty at the end. Raises ResponseCut if there is no proper end."""
@@ -126,7 +157,7 @@ class Connection(asyncio.Protocol):
     async def _converse(self, head: bytes, body: ByteStream, length: int, deadline: float) -> None:
         """Send `head` and `body` until something can be said of the answer; that ends the sending, whole or not."""
         self._sent = False
-        self._transport.write(head)
+        self._write(head)
         pump = self._loop.create_task(self._send_body(body, length))
         try:
             await self._wait(deadline)
@@ -144,7 +175,7 @@ class Connection(asyncio.Protocol):
             raise
 
     def _write(self, chunk: bytes) -> None:
-        if not self.lost:
+        if not self.lost and self._transport is not None:
             self._transport.write(chunk)
 
     # Waiting
@@ -176,10 +207,13 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        if self.lost:  # beneath TLS it may have ended by now
+            transport.abort()  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         if self._idle or self.lost:
             # Nobody asked: kept, this could be taken for the answer to the next request.
+            self._end_idle()
             self.abort()
             return
         reader = self._reader
@@ -192,6 +226,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         if not self.lost:
+            self._end_idle()
             self.lost = True
             self._reader.end()
             self._wake()
@@ -199,10 +234,24 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None:
             self.eof_received()
+        elif not self.lost:
+            self._hear_out()
+        self._end_idle()
         self.lost = True
         self._reader.close()
         self._pump.resume()
         self._wake()
+
+    def _hear_out(self) -> None:
+        """A failed write ends the connection although the answer may lie there, received and not yet read."""
+        if self.raw is None and self._transport is not None and not self._idle:
+            for data in unread(self._transport):
+                self.data_received(data)
+
+    def _end_idle(self) -> None:
+        """Tell that the peer ended this while it was idle, unless it was us."""
+        if self._idle and not self.lost:
+            self._keeper.ended(self)
 
     def pause_writing(self) -> None:
         self._pump.pause()
@@ -211,11 +260,11 @@ class Connection(asyncio.Protocol):
         self._pump.resume()
 
     def _hold_back(self) -> None:
-        if self._reader.size > self._limit and not self._paused:
+        if self._reader.size > self._limit and not self._paused and self.usable and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._paused and not self.lost:
+        if self._paused and not self.lost and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()

@@ -113,6 +113,16 @@ def _upstream_url(text: str, tree: Tree) -> Edits:
     return edits
 
 
+def _upstream_profile(text: str, tree: Tree) -> Edits:
+    names = list(_upstreams(tree))
+    if len(names) > 1:
+        raise ValueError(
+            f"the file has several upstreams ({', '.join(names)}), and this can only be the profile of one: "
+            "unset it and set upstreams.NAME.profile"
+        )
+    return _every_upstream(tree, "profile", value=text)
+
+
 def _port(text: str, tree: Tree) -> Edits:
     port = whole(text, 0, MAX_PORT)
     listen = tree.get("listen")
@@ -173,6 +183,7 @@ def _redis_part(variable: str) -> Callable[[str, Tree], Edits]:
 
 VARIABLES: dict[str, Callable[[str, Tree], Edits]] = {
     "UPSTREAM_URL": _upstream_url,  # first: the rest is laid over every upstream there is
+    "UPSTREAM_PROFILE": _upstream_profile,
     "PORT": _port,
     "LOG_LEVEL": lambda text, _: [(("log", "level"), text.lower())],
     "REDIS_URL": _redis_url,

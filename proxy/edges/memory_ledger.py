@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from proxy.core.ledger import Entry, Settlement, State, Write, claimed, lapse, settled
-from proxy.ports import Claimed, Tracked
+from proxy.ports import Claimed, Restored, Tracked
 
 Place = tuple[str, str]
 """An upstream's name and an entry's id."""
@@ -24,13 +25,16 @@ class MemoryLedger:
         self._entries: dict[Place, Entry] = {}
         self._leased: set[Place] = set()
         self._unknown: dict[str, dict[Place, None]] = {}
+        self._upstreams: set[str] = set()
+        self._began = str(now())
+        self._expires: dict[Place, float] = {}
         self._ageing: deque[tuple[float, Place]] = deque()
 
-    async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
+    async def claim(self, write: Write, owner: str, lease_seconds: float, trusted_seconds: float = math.inf) -> Claimed:
         now, place = self._now(), (write.upstream, write.id)
         tracked = self._tidied(write.upstream)
         prior = self._entries.get(place)
-        entry = claimed(prior, write, owner, now, lease_seconds)
+        entry = claimed(prior, write, owner, now, lease_seconds, trusted_seconds)
         if entry is None:
             return Claimed(held=True, now=now, tracked=tracked)
         self._put(place, entry)
@@ -43,13 +47,29 @@ class MemoryLedger:
             if (entry := settled(self._entries.get(place), one, self._now())) is not None:
                 self._put(place, entry)
         after = self._tidied(upstream)
-        return Tracked(after.unknown, before.trimmed + after.trimmed)
+        return replace(after, trimmed=before.trimmed + after.trimmed)
 
-    async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
-        for id_, owner in held.items():
+    async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
+        now, lost = self._now(), set()
+        for id_, owner in held:
             entry = self._entries.get((upstream, id_))
             if entry is not None and entry.owner == owner:
-                self._put((upstream, id_), replace(entry, lease=self._now() + lease_seconds))
+                self._put((upstream, id_), replace(entry, lease=now + lease_seconds))
+            else:
+                lost.add(id_)
+        return frozenset(lost)
+
+    async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
+        now, missing, resolved = self._now(), set(), set()
+        for one in unknown:
+            place = (upstream, one.write.id)
+            entry = self._entries.get(place)
+            if entry is None:
+                self._put(place, Entry(one.write, State.UNKNOWN, now, now, attempts=one.attempts))
+                missing.add(one.write.id)
+            elif entry.state in _PASSING:
+                resolved.add(one.write.id)
+        return Restored(self._tidied(upstream), frozenset(missing), frozenset(resolved))
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
         self._tidied(upstream)
@@ -64,6 +84,10 @@ class MemoryLedger:
     async def count(self, upstream: str) -> Tracked:
         return self._tidied(upstream)
 
+    async def upstreams(self, known: Iterable[str]) -> frozenset[str]:
+        self._upstreams |= set(known)
+        return frozenset(self._upstreams)
+
     def _put(self, place: Place, entry: Entry) -> None:
         """Keep an entry, and the indexes in step with it."""
         self._entries[place] = entry
@@ -73,8 +97,10 @@ class MemoryLedger:
             unknown.setdefault(place)
         else:
             unknown.pop(place, None)
-        if entry.state in _PASSING and not entry.owner:
-            self._ageing.append((self._now() + self._retention, place))
+        self._expires.pop(place, None)
+        if entry.state in _PASSING and not entry.held(self._now()):
+            self._expires[place] = self._now() + self._retention
+            self._ageing.append((self._expires[place], place))
 
     def _tidied(self, upstream: str) -> Tracked:
         """Let leases lapse, forget what is too old, and the oldest unknown ones beyond the bound."""
@@ -83,20 +109,17 @@ class MemoryLedger:
             self._put(place, lapse(self._entries[place], now))
             self._leased.discard(place)
         while self._ageing and self._ageing[0][0] <= now:
-            self._forget_if_old(self._ageing.popleft()[1], now)
+            when, place = self._ageing.popleft()
+            if self._expires.get(place) == when:
+                self._forget(place)
         unknown = self._unknown.setdefault(upstream, {})
         surplus = list(unknown)[: max(0, len(unknown) - self._most)]
         for place in surplus:
             self._forget(place)
-        return Tracked(len(unknown), len(surplus))
-
-    def _forget_if_old(self, place: Place, now: float) -> None:
-        entry = self._entries.get(place)
-        old = entry is not None and entry.state in _PASSING and entry.changed + self._retention <= now
-        if entry is not None and old and not entry.held(now):
-            self._forget(place)
+        return Tracked(len(unknown), len(surplus), self._began)
 
     def _forget(self, place: Place) -> None:
         del self._entries[place]
         self._leased.discard(place)
+        self._expires.pop(place, None)
         self._unknown.get(place[0], {}).pop(place, None)

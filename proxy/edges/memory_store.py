@@ -34,6 +34,10 @@ class MemoryBreakerStore:
     fixed: Literal["closed", "open"] | None = None
     """It never fails, so it never answers with a fixed verdict."""
 
+    def shares(self, _upstream: str) -> bool:
+        """There is nobody else whose breaker it could be."""
+        return True
+
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._entries: dict[str, _Entry] = {}
@@ -45,7 +49,8 @@ class MemoryBreakerStore:
         entry = self._entry(upstream)
         if entry.record.epoch == epoch:
             entry.consecutive = tally.trailing + (0 if tally.successes else entry.consecutive)
-            entry.hold_until = max(entry.hold_until, self._now() + tally.retry_after if tally.retry_after else 0.0)
+            held = 0.0 if tally.successes else entry.hold_until
+            entry.hold_until = max(held, self._now() + tally.retry_after if tally.retry_after else 0.0)
             entry.results.append((self._now(), tally.successes + tally.failures, tally.failures))
         return self._view(entry, window)
 

@@ -12,18 +12,21 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     FollowedUp,
+    LedgerLost,
     LedgerTrimmed,
     PaymentFinished,
     RetryDenied,
     RetryScheduled,
     StoreChanged,
     StoreFailed,
+    StoreInspected,
 )
 from proxy.core.outcome import Row
 from proxy.core.retry import TABLE, Denied
-from proxy.edges.metrics_series import FOLLOWUPS, METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
+from proxy.edges.metrics_series import DROPS, FOLLOWUPS, METHODS, MOVES, STATES, STORE_OPERATIONS, USUAL_ANSWERS, Series
 
 
 class Metrics:
@@ -56,17 +59,22 @@ class Metrics:
         self._states: set[str] = set()
         self._series.build_info.labels(version).set(1)
         self._series.redis_up.set(redis_up)
+        for reason in DROPS:
+            self._series.clients_dropped.labels(reason)
         for operation in STORE_OPERATIONS:
             self._series.redis_errors.labels(operation)
         self._folds: dict[type, Callable[[Any], None]] = {
             PaymentFinished: self._payment,
+            ClientDropped: lambda e: self._series.clients_dropped.labels(e.reason).inc(),
             AttemptFinished: self._attempt,
             RetryScheduled: lambda e: self._series.retries.labels(e.upstream, e.reason.value).inc(),
             RetryDenied: lambda e: self._series.retries_denied.labels(e.upstream, e.reason.value).inc(),
             CallRejected: self._rejected,
             BreakerChanged: self._breaker,
             StoreChanged: lambda e: self._series.redis_up.set(e.up),
+            StoreInspected: lambda e: self._series.store_warnings.set(len(e.warnings)),
             LedgerTrimmed: lambda e: self._series.trimmed.labels(e.upstream).inc(e.count),
+            LedgerLost: self._ledger_lost,
             FollowedUp: lambda e: self._series.followups.labels(e.upstream, e.result).inc(),
             StoreFailed: lambda e: self._series.redis_errors.labels(e.operation).inc(),
         }
@@ -98,6 +106,10 @@ class Metrics:
             for status, outcome in USUAL_ANSWERS:
                 self._answer_child(route, upstream, "POST", status, outcome.value)
 
+    def _ledger_lost(self, event: LedgerLost) -> None:
+        self._series.ledger_losses.labels(event.upstream).inc()
+        self._series.ledger_restored.labels(event.upstream).inc(event.restored)
+
     def _forget(self, upstream: str) -> None:
         """End the gauges: there is nobody left to ask, and a state nobody updates would be a lie. Counters stay."""
         self._series.snapshot_age.remove(upstream)
@@ -113,6 +125,8 @@ class Metrics:
         series.in_flight.labels(upstream).set_function(lambda: self._in_flight(upstream))
         series.unknown.labels(upstream).set_function(lambda: self._unknown(upstream))
         series.trimmed.labels(upstream)
+        series.ledger_losses.labels(upstream)
+        series.ledger_restored.labels(upstream)
         for result in FOLLOWUPS:
             series.followups.labels(upstream, result)
         for rejections in (series.breaker_rejections, series.shadow_rejections, series.concurrency_rejections):

@@ -8,6 +8,7 @@ from proxy.core.model import Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """From a provider in the same rack to the longest deadline a payment is usually given."""
+DROPS = ("not_reading", "too_many_connections")
 FOLLOWUPS = ("resolved", "unknown", "stopped", "expired", "no_room")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 STATES = ("closed", "open", "half_open", "forced_open", "forced_closed")
@@ -23,7 +24,7 @@ USUAL_ANSWERS = (
 """Answers to a POST whose series exist before the first of them, so that rate() sees the first one."""
 STORE_OPERATIONS = (
     *("read", "report", "install", "lease", "settle_probe", "sync", "history", "goodbye"),
-    *("claim", "settle", "renew", "entries", "count"),
+    *("claim", "settle", "renew", "restore", "entries", "count", "upstreams", "subscribe", "inspect"),
 )
 """The operations of proxy/ports.py, as StoreUnavailable names them."""
 
@@ -34,6 +35,9 @@ class Series:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.requests = self._counter("requests", "Payments answered.", "route upstream method status outcome")
+        self.clients_dropped = self._counter(
+            "clients_dropped", "Client connections cut off or turned away, by reason.", "reason"
+        )
         self.request_seconds = self._histogram(
             "request_duration_seconds", "From the request's arrival to its answer.", "route upstream"
         )
@@ -62,10 +66,19 @@ class Series:
         self.trimmed = self._counter(
             "unknown_outcomes_trimmed", "Unknown outcomes the ledger forgot for lack of room.", "upstream"
         )
+        self.ledger_losses = self._counter(
+            "ledger_losses", "Times the store came back without unknown outcomes it had held.", "upstream"
+        )
+        self.ledger_restored = self._counter(
+            "ledger_restored", "Unknown outcomes this replica wrote back to a store that had lost them.", "upstream"
+        )
         self.followups = self._counter(
             "followups", "Resends of writes that ended unknown, and what came of them.", "upstream result"
         )
         self.redis_up = self._gauge("redis_up", "1 while the shared store answers; 0 also if none is configured.", "")
+        self.store_warnings = self._gauge(
+            "store_warnings", "What is unsafe about the store for the ledger, as /api/status lists it.", ""
+        )
         self.redis_errors = self._counter("redis_errors", "Failed store operations.", "operation")
         self.build_info = self._gauge("build_info", "1, with the version that runs.", "version")
 

@@ -38,7 +38,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "string_type": "text",
-    "string_too_short": "text that is not empty",
+    "string_too_short": "text of at least {min_length} characters",
     "too_short": "at least {min_length} of them",
     "model_type": "a mapping of settings",
     "dict_type": "a mapping",
@@ -129,14 +129,16 @@ def _message(error: ErrorDetails, value: object) -> str:
     context = error.get("ctx", {})
     if error["type"] == "value_error":
         return str(context["error"])
-    known = _EXPECTED.get("string_too_short" if _empty_text(error, value) else error["type"])
+    known = _EXPECTED.get("string_too_short" if _short_text(error, value) else error["type"])
     if known is None:
         return error["msg"]
+    if context.get("min_length") == 1 and isinstance(value, str):
+        return "expected text that is not empty"
     unit = " seconds" if isinstance(value, str) else ""  # bounds on a number written as text: a duration
     return f"expected {known.format(**context, unit=unit)}"
 
 
-def _empty_text(error: ErrorDetails, value: object) -> bool:
+def _short_text(error: ErrorDetails, value: object) -> bool:
     """A secret that is too short is told by the library as if it were a list."""
     return error["type"] == "too_short" and isinstance(value, str)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -17,7 +18,8 @@ from redis.asyncio.client import Pipeline
 
 from proxy.core.budget import Spent
 from proxy.core.events import AttemptFinished
-from proxy.edges.redis_client import within
+from proxy.edges.redis_client import nothing, within
+from proxy.edges.redis_reply import listed, text, whole
 from proxy.ports import Beat, FleetView
 
 RESULT_BUCKET_SECONDS = 10
@@ -60,21 +62,17 @@ class RedisJournal:
         self._add_attempts(pipe, beat.attempts)
         self._add_presence(pipe, now)
         buckets = self._ask_spending(pipe, now)
-        replies = await within(self._timeout, "sync", pipe.execute())
-        return self._understood(replies[-len(buckets) - 1 :], buckets)
+        return await within(self._timeout, "sync", pipe.execute(), partial(self._understood, buckets))
 
     async def history(self, upstream: str, seconds: float) -> Mapping[str, int]:
         last = int(self._wall() // RESULT_BUCKET_SECONDS)
         pipe = self._client.pipeline(transaction=False)
         for bucket in range(last - int(seconds // RESULT_BUCKET_SECONDS) + 1, last + 1):
             pipe.hgetall(self._results_key(upstream, bucket))
-        total: Counter[str] = Counter()
-        for reply in await within(self._timeout, "history", pipe.execute()):
-            total.update({name.decode(): int(count) for name, count in reply.items()})
-        return total
+        return await within(self._timeout, "history", pipe.execute(), _totals)
 
     async def goodbye(self) -> None:
-        await within(self._timeout, "goodbye", self._client.zrem(f"{self._prefix}:replicas", self._replica))
+        await within(self._timeout, "goodbye", self._client.zrem(f"{self._prefix}:replicas", self._replica), nothing)
 
     def _add_spending(self, pipe: Pipeline, upstream: str, spent: Spent, now: float) -> None:
         if spent == Spent():
@@ -115,18 +113,26 @@ class RedisJournal:
                 asked.append(upstream)
         return asked
 
-    def _understood(self, replies: list[Any], buckets: list[str]) -> FleetView:
-        replicas, *counts = replies
+    def _understood(self, buckets: list[str], replies: Any) -> FleetView:
+        replicas, *counts = listed(replies)[-len(buckets) - 1 :]
         spent = dict.fromkeys(self._budget_window, Spent())
-        for upstream, (requests, retries) in zip(buckets, counts, strict=True):
-            spent[upstream] += Spent(int(requests or 0), int(retries or 0))
-        return FleetView(spent, tuple(sorted(name.decode() for name in replicas)))
+        for upstream, count in zip(buckets, counts, strict=True):
+            requests, retries = listed(count, 2)
+            spent[upstream] += Spent(whole(requests or 0), whole(retries or 0))
+        return FleetView(spent, tuple(sorted(text(name) for name in listed(replicas))))
 
     def _budget_key(self, upstream: str, second: int) -> str:
         return f"{self._prefix}:{{{upstream}}}:budget:{second}"
 
     def _results_key(self, upstream: str, bucket: int) -> str:
         return f"{self._prefix}:{{{upstream}}}:results:{bucket}"
+
+
+def _totals(replies: Any) -> Mapping[str, int]:
+    total: Counter[str] = Counter()
+    for reply in listed(replies):
+        total.update({text(name): whole(count) for name, count in reply.items()})
+    return total
 
 
 def _told(at: float, attempt: AttemptFinished) -> dict[str, Any]:
@@ -139,4 +145,5 @@ def _told(at: float, attempt: AttemptFinished) -> dict[str, Any]:
         "status": attempt.status,
         "ms": round(attempt.seconds * 1000, 1),
         "probe": attempt.probe,
+        **({} if attempt.detail is None else {"detail": attempt.detail}),
     }

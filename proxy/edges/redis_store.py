@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from importlib import resources
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from proxy.core.breaker import Record
-from proxy.edges.redis_client import translated, within
+from proxy.core.errors import Unreadable
+from proxy.edges.redis_client import nothing, readable, translated, within
 from proxy.edges.redis_record import encode, view
+from proxy.edges.redis_reply import listed, seconds, text, whole
+from proxy.edges.redis_script import BREAKER_SCRIPTS, Script
 from proxy.ports import Lease, Shared, Tally
 
 _READ_EPOCH = -1
 _IDLE_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class Keys:
@@ -41,55 +45,68 @@ class RedisBreakerStore:
         self._client = client
         self._keys = Keys(prefix)
         self._timeout = timeout_seconds
-        self._scripts: Mapping[str, AsyncScript] = {name: _script(client, name) for name in _SCRIPTS}
+        self._scripts: Mapping[str, Script] = {name: Script(client, name) for name in BREAKER_SCRIPTS}
 
     async def read(self, upstream: str, window: float) -> Shared:
-        return view(await self._run("report", "read", upstream, window, _READ_EPOCH, 0, 0, 0, 0, ""))
+        return await self._view("report", "read", upstream, window, _READ_EPOCH, 0, 0, 0, 0, "")
 
     async def report(self, upstream: str, epoch: int, tally: Tally, window: float) -> Shared:
         counts = (tally.successes, tally.failures, tally.trailing, round(tally.retry_after * 1000))
-        return view(await self._run("report", "report", upstream, window, epoch, *counts, self._keys.channel(upstream)))
+        return await self._view("report", "report", upstream, window, epoch, *counts, self._keys.channel(upstream))
 
     async def install(self, upstream: str, record: Record, *, expected: int | None, window: float) -> Shared:
         channel = self._keys.channel(upstream)
         known = -1 if expected is None else expected
-        return view(
-            await self._run("install", "install", upstream, window, known, record.epoch, encode(record), channel)
-        )
+        change = (known, record.epoch, encode(record), channel)
+        return await self._view("install", "install", upstream, window, *change)
 
     async def lease(
         self, upstream: str, record: Record, *, expected: int, owner: str, limit: int, seconds: float, window: float
     ) -> Lease:
         change = (expected, record.epoch, encode(record), self._keys.channel(upstream))
         place = (owner, limit, round(seconds * 1000))
-        granted, retry_in_ms, reply = await self._run("lease", "lease", upstream, window, *change, *place)
-        return Lease(granted=bool(granted), retry_in=retry_in_ms / 1000, shared=view(reply))
+        return await self._run("lease", "lease", upstream, window, *change, *place, decode=_lease)
 
     async def settle_probe(self, upstream: str, epoch: int, owner: str, *, passed: bool, window: float) -> Shared:
         channel = self._keys.channel(upstream)
-        return view(await self._run("settle", "settle_probe", upstream, window, epoch, owner, int(passed), channel))
+        return await self._view("settle", "settle_probe", upstream, window, epoch, owner, int(passed), channel)
 
     async def changes(self, upstreams: Iterable[str]) -> AsyncIterator[tuple[str, Shared] | None]:
         channels = {self._keys.channel(name): name for name in upstreams}
         async with translated("subscribe"), self._client.pubsub(ignore_subscribe_messages=True) as subscription:
-            await within(self._timeout, "subscribe", subscription.subscribe(*channels))
+            await within(self._timeout, "subscribe", subscription.subscribe(*channels), nothing)
             while True:
+                # No limit of ours: the connection is this loop's own, and _IDLE_SECONDS ends every wait.
                 message = await subscription.get_message(timeout=_IDLE_SECONDS)
-                yield None if message is None else _change(channels, message)
+                yield None if message is None else _change(channels[text(message["channel"])], message["data"])
 
-    async def _run(self, script: str, operation: str, upstream: str, window: float, *args: bytes | str | float) -> Any:
+    async def _view(
+        self, script: str, operation: str, upstream: str, window: float, *args: bytes | str | float
+    ) -> Shared:
+        return await self._run(script, operation, upstream, window, *args, decode=partial(view, operation))
+
+    async def _run(
+        self,
+        script: str,
+        operation: str,
+        upstream: str,
+        window: float,
+        *args: bytes | str | float,
+        decode: Callable[[Any], T],
+    ) -> T:
         arguments = (round(window * 1000), *args)
         command = self._scripts[script](keys=self._keys.of(upstream), args=arguments)
-        return await within(self._timeout, operation, command)
+        return await within(self._timeout, operation, command, decode)
 
 
-def _change(channels: Mapping[str, str], message: Mapping[str, Any]) -> tuple[str, Shared]:
-    return channels[message["channel"].decode()], view(orjson.loads(message["data"]))
+def _lease(reply: Any) -> Lease:
+    granted, retry_in_ms, stored = listed(reply, 3)
+    return Lease(granted=whole(granted, 1) == 1, retry_in=seconds(retry_in_ms), shared=view("lease", stored))
 
 
-_SCRIPTS = ("report", "install", "lease", "settle")
-
-
-def _script(client: Redis, name: str) -> AsyncScript:
-    folder = resources.files("proxy.edges") / "lua"
-    return client.register_script("".join((folder / f"{part}.lua").read_text() for part in ("view", name)))
+def _change(upstream: str, data: Any) -> tuple[str, Shared] | None:
+    """The pushed view; None for one that cannot be read: whoever polls finds out what it was about."""
+    try:
+        return upstream, readable("a push", "subscribe", lambda: view("subscribe", orjson.loads(data)))
+    except Unreadable:
+        return None

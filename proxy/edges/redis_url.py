@@ -22,6 +22,17 @@ def from_parts(
     return parts._replace(netloc=f"{credentials}{where}:{port or parts.port or 6379}").geturl()
 
 
+def place(url: str) -> str:
+    """Where a store is, as a log may say it: host and port, or the socket's path; never a user or a password."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return parts.path
+        return f"{_bracketed(parts.hostname)}:{parts.port or 6379}" if parts.hostname else ""
+    except ValueError:
+        return ""
+
+
 def _base(url: str | None) -> SplitResult:
     try:
         parts = urlsplit(url or _LOCAL)

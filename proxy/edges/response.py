@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.core.model import Certainty, Headers, TransportFailure, WireError, header
+from proxy.edges.mending import Unreadable, mend
+from proxy.edges.wire import plain
 
 HEAD_LIMIT = 64 * 1024
 FIELD_LIMIT = 200
 _SWITCHING_PROTOCOLS = 101
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
+_BODILESS = {204, 304}
+_NO_PHRASE = bytes.maketrans(bytes([*range(9), *range(10, 32), 127]), b" " * 32)
+"""RFC 9112 section 4: a reason phrase is of HTAB, SP, VCHAR and obs-text."""
 
 
 class ResponseReader:
@@ -24,13 +29,17 @@ class ResponseReader:
         "_chunked",
         "_extra",
         "_fields",
+        "_head",
         "_keep_alive",
+        "_mended",
+        "_objection",
         "_open_ended",
         "_overhead",
         "_parser",
         "chunks",
         "complete",
         "headers",
+        "heard",
         "reason",
         "size",
         "status",
@@ -48,7 +57,9 @@ class ResponseReader:
             self._parser = _new_parser(self)
         self._bodiless = bodiless
         self._fields: list[tuple[bytes, bytes]] = []
-        self._keep_alive = self._extra = self._chunked = self.complete = False
+        self._head = b""
+        self._objection = ""
+        self._keep_alive = self._extra = self._chunked = self._mended = self.complete = self.heard = False
         self._open_ended: bool | None = None
         self._overhead = 0
         self.status = 0
@@ -61,15 +72,24 @@ class ResponseReader:
     def feed(self, data: bytes) -> None:
         """Parse what was received. Never raises: what is wrong is said in `trouble`."""
         held = self.size
+        self.heard = True
         self._overhead += len(data)
-        try:
-            self._parser.feed_data(data)
-        except HttpParserError as error:
-            self._reject(error)
+        if not self.status:
+            self._head += data
+        if self._objection:
+            if b"\n" in data:
+                self._mend()
+        else:
+            self._parse(data)
         if self.size != held:
             self._overhead = 0
         elif self._overhead > HEAD_LIMIT and not self.complete:
-            self.trouble = "head too large" if not self.status else "64 KiB without a byte of body"
+            self.trouble = self.trouble or ("64 KiB without a byte of body" if self.status else "head too large")
+
+    @property
+    def objection(self) -> str:
+        """What is wrong with the answer, as far as can be said by now; empty if nothing is."""
+        return self.trouble or self._objection
 
     def end(self) -> None:
         """The peer has closed in good order: an answer without a length of its own is complete now."""
@@ -112,11 +132,35 @@ class ResponseReader:
     def _codings(self) -> bytes:
         return b",".join([value for name, value in self.headers if name.lower() == b"transfer-encoding"])
 
-    def _reject(self, error: HttpParserError) -> None:
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._reject("switching protocols")
+        except HttpParserError as error:
+            self._reject(str(error))
+
+    def _reject(self, why: str) -> None:
         if self.complete:
             self._extra = True
-        elif not self.trouble:
-            self.trouble = str(error)[:80]
+        elif self.status or self.trouble or self._mended:
+            self.trouble = self.trouble or plain(why)
+        else:
+            self._objection = plain(why)
+            self._mend()
+
+    def _mend(self) -> None:
+        """Put a refused head into strict form, once it is there as a whole, and begin anew with that."""
+        try:
+            mended = mend(self._head, self._objection)
+        except Unreadable as error:
+            self.trouble = plain(str(error))
+            return
+        if mended is not None:
+            self._mended, self._objection = True, ""
+            self._fields, self.reason = [], b""
+            self._parser = _new_parser(self)
+            self._parse(mended)
 
     # What llhttp calls, in this order.
 
@@ -133,12 +177,15 @@ class ResponseReader:
     def on_headers_complete(self) -> None:
         parser = self._parser
         status, version = parser.get_status_code(), parser.get_http_version()
-        self.trouble = self.trouble or self._objection(status, version)
+        self.trouble = self.trouble or self._head_trouble(status, version)
         if status >= _FIRST_FINAL and not self.trouble:
             self.status = status
+            self.reason = self.reason.translate(_NO_PHRASE)
             self.headers = tuple(self._fields)
+            self._head = b""
             self._keep_alive = version == "1.1" and parser.should_keep_alive()
             self.complete = self._bodiless
+            self.trouble = self._coding_trouble()
 
     def on_chunk_header(self) -> None:
         self._chunked = True
@@ -157,7 +204,15 @@ class ResponseReader:
         else:  # an interim answer: forget it, the final one follows
             self._fields, self.reason = [], b""
 
-    def _objection(self, status: int, version: str) -> str:
+    def _coding_trouble(self) -> str:
+        """Chunks are undone here; a body in any other coding would be passed on as if it were plain."""
+        if self._bodiless or self.status in _BODILESS:
+            return ""
+        codings = [coding.strip().lower() for coding in self._codings().split(b",")]
+        undone = [coding for coding in codings if coding not in {b"", b"identity"}] in ([], [b"chunked"])
+        return "" if undone else "a transfer coding that nobody undid"
+
+    def _head_trouble(self, status: int, version: str) -> str:
         fields = self._fields
         if version not in {"1.1", "1.0"} or status < _FIRST_INTERIM:
             return "not an HTTP/1 answer"
@@ -172,15 +227,18 @@ class ResponseReader:
 def _new_parser(reader: ResponseReader) -> HttpResponseParser:
     parser = HttpResponseParser(reader)
     # Chunked beside Content-Length is for us to judge (`reusable`), and so is what follows `Connection: close`.
-    parser.set_dangerous_leniencies(lenient_chunked_length=True, lenient_keep_alive=True)
+    # White space behind a chunk's size is in no grammar and changes nothing; old servers pad with it.
+    parser.set_dangerous_leniencies(
+        lenient_chunked_length=True, lenient_keep_alive=True, lenient_spaces_after_chunk_size=True
+    )
     return parser
 
 
 def failure(reader: ResponseReader, *, lost: bool) -> TransportFailure:
     """What to call an answer that is not whole; `lost` says that the connection is gone."""
     within = "body" if reader.status else "head"
-    if reader.trouble:
-        error, detail = WireError.JUNK, reader.trouble
+    if reader.objection:
+        error, detail = WireError.JUNK, reader.objection
     elif lost:
         error, detail = WireError.CUT if reader.status else WireError.RESET, f"closed within the {within}"
     else:

@@ -14,6 +14,7 @@ from proxy.core.model import Certainty, TransportFailure, WireError
 if TYPE_CHECKING:
     from proxy.core.model import Headers, Payment
 
+LONGEST_DETAIL = 80
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 _BROKEN_OFF = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, EOFError)
 
@@ -41,6 +42,8 @@ class Target:
     idle_seconds: float = 15.0
     """Pooled connections idle for this long are not used again."""
     max_idle: int = 256
+    max_age_seconds: float = 60.0
+    """A connection is not used again once it is about this old."""
 
 
 def request_head(payment: Payment, extra: Headers) -> bytes:
@@ -56,7 +59,12 @@ def request_head(payment: Payment, extra: Headers) -> bytes:
 
 def not_sent(error: WireError, detail: str) -> TransportFailure:
     """A failure before the first byte of the request was handed to a connected socket."""
-    return TransportFailure(Certainty.NOT_SENT, error, detail)
+    return TransportFailure(Certainty.NOT_SENT, error, plain(detail))
+
+
+def plain(text: str) -> str:
+    """Words for a log line or a field value: printable ASCII, at most 80 characters."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text[:LONGEST_DETAIL])
 
 
 def connect_failure(error: Exception) -> TransportFailure:

@@ -10,6 +10,7 @@ from aiohttp.web_exceptions import HTTPException
 
 from proxy.core.errors import RequestRefused
 from proxy.core.model import Body, Outcome
+from proxy.web.memory import Hold
 
 _BROKEN = "The request's body broke off or is not valid; nothing was sent."
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -28,10 +29,10 @@ class UploadStream:
             _check_end(self._content)
         except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
             detail = "The client broke off while its body was being sent on; the provider got only a part of it."
-            raise RequestRefused(400, detail, outcome=Outcome.UNKNOWN) from error
+            raise RequestRefused(400, detail, outcome=Outcome.UNKNOWN, reason="body") from error
         except asyncio.CancelledError as error:  # the attempt's time is up, and it is the client we wait for
             detail = "The request's body did not arrive in time; the provider got only a part of it."
-            raise RequestRefused(408, detail, outcome=Outcome.UNKNOWN) from error
+            raise RequestRefused(408, detail, outcome=Outcome.UNKNOWN, reason="body_timeout") from error
 
     async def aclose(self) -> None:
         """Nothing to give back: the server reads off or closes what is left."""
@@ -51,9 +52,12 @@ class OneShot:
 
 
 async def read_body(
-    request: web.BaseRequest, *, retry_body: int, max_body: int, remaining: float
+    request: web.BaseRequest, hold: Hold, *, retry_body: int, max_body: int, remaining: float
 ) -> tuple[Body, int | None]:
-    """The body and its length; length None if the message has none. RequestRefused 413, 408 or 400 as it applies."""
+    """The body and its length; length None if the message has none. RequestRefused 413, 408, 400 or 503 as it applies.
+
+    What of it is in memory is told to `hold` before it is kept.
+    """
     length = request.content_length
     if not request.body_exists:
         return b"", None if length is None else 0
@@ -63,7 +67,7 @@ async def read_body(
     _continue(request)
     if length is not None and length > retry_body:
         return UploadStream(request.content), length
-    body = await _collect(request.content, max_body, remaining)
+    body = await _collect(request.content, hold, max_body, remaining)
     return (body if len(body) <= retry_body else OneShot(body)), len(body)
 
 
@@ -71,7 +75,8 @@ def _check_coding(request: web.BaseRequest) -> None:
     """Refuse a transfer coding that nobody here would undo (RFC 9112 section 6.1): the provider would get it as is."""
     coding = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
     if coding != "chunked":
-        raise RequestRefused(501, "The only transfer coding understood here is chunked; nothing was sent.")
+        detail = "The only transfer coding understood here is chunked; nothing was sent."
+        raise RequestRefused(501, detail, reason="transfer_coding")
 
 
 def _continue(request: web.BaseRequest) -> None:
@@ -81,25 +86,29 @@ def _continue(request: web.BaseRequest) -> None:
         request.transport.write(CONTINUE)
 
 
-async def _collect(content: StreamReader, max_body: int, remaining: float) -> bytes:
+async def _collect(content: StreamReader, hold: Hold, max_body: int, remaining: float) -> bytes:
     try:
         if content.is_eof():  # the usual case: head and body came in one packet
-            return _checked(content.read_nowait(-1), max_body)
+            body = _checked(content.read_nowait(-1), max_body)
+            hold.grow(len(body))
+            return body
         async with asyncio.timeout(remaining):
-            return await _read_up_to(content, max_body)
+            return await _read_up_to(content, hold, max_body)
     except TimeoutError as error:
-        raise RequestRefused(408, "The request's body did not arrive in time; nothing was sent.") from error
+        detail = "The request's body did not arrive in time; nothing was sent."
+        raise RequestRefused(408, detail, reason="body_timeout") from error
     except (ConnectionError, web.RequestPayloadError, HTTPException) as error:
-        raise RequestRefused(400, _BROKEN) from error
+        raise RequestRefused(400, _BROKEN, reason="body") from error
 
 
-async def _read_up_to(content: StreamReader, max_body: int) -> bytes:
+async def _read_up_to(content: StreamReader, hold: Hold, max_body: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while chunk := await content.readany():
         size += len(chunk)
         if size > max_body:
             raise _too_large(max_body)
+        hold.grow(len(chunk))
         chunks.append(chunk)
     _check_end(content)
     return b"".join(chunks)
@@ -119,4 +128,5 @@ def _checked(body: bytes, max_body: int) -> bytes:
 
 
 def _too_large(max_body: int) -> RequestRefused:
-    return RequestRefused(413, f"The body is larger than {max_body} bytes (max_body); nothing was sent.")
+    detail = f"The body is larger than {max_body} bytes (max_body); nothing was sent."
+    return RequestRefused(413, detail, reason="body_too_large")

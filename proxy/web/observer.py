@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from proxy.core.status import BreakerFacts, BreakerStatus, Facts, Status, UpstreamFacts, breaker_status, build
+from proxy.core.status import (
+    BreakerFacts,
+    BreakerStatus,
+    Facts,
+    LedgerStatus,
+    Status,
+    UpstreamFacts,
+    breaker_status,
+    build,
+    iso,
+)
 from proxy.forward import Forwarder
 from proxy.ports import Clock
 from proxy.runtime import Replica, Runtime
@@ -25,9 +35,9 @@ class Observer:
 
     @property
     def degraded(self) -> Literal["breaker"] | None:
-        """`breaker` while a shared store is away."""
+        """`breaker` while a shared store is away, or keeps a record that nobody here can read."""
         fleet = self.current().fleet
-        return "breaker" if fleet.shared and not fleet.up else None
+        return "breaker" if fleet.shared and (fleet.apart or not fleet.up) else None
 
     def wall(self) -> float:
         """Seconds since 1970 UTC."""
@@ -51,6 +61,9 @@ class Observer:
                 replicas=runtime.fleet.replicas,
                 window_seconds=window,
                 upstreams=tuple(upstreams),
+                ledger=_ledger(runtime),
+                unsafe=runtime.unsafe(),
+                apart=runtime.fleet.apart,
             )
         )
 
@@ -69,6 +82,15 @@ async def _upstream(forwarder: Forwarder, runtime: Runtime, window: float) -> Up
         in_flight=forwarder.gate.in_flight,
         unknown_outcomes=runtime.unknown(forwarder.upstream.name),
     )
+
+
+def _ledger(runtime: Runtime) -> LedgerStatus | None:
+    if runtime.ledger is None:
+        return None
+    losses = runtime.ledger.recovery.losses.values()
+    last = max((one.last for one in losses if one.last is not None), default=None)
+    total, restored = sum(one.times for one in losses), sum(one.restored for one in losses)
+    return LedgerStatus(total, restored, None if last is None else iso(last))
 
 
 def _breaker(forwarder: Forwarder) -> BreakerFacts:

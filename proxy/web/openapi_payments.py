@@ -43,14 +43,21 @@ def _operation(name: str, summary: str) -> dict[str, Any]:
 def _responses() -> dict[str, Any]:
     forwarded = "The provider's answer, untouched: any status, reason, fields and body."
     return {
-        "400": _ours("The request is malformed; nothing was sent."),
+        "400": _ours("The request is malformed, or its path has dot segments; nothing was sent."),
         "404": _ours("No route is configured for this path; nothing was sent."),
         "408": _ours("The request did not arrive within its deadline."),
         "413": _ours("The body is larger than `max_body`; nothing was sent."),
+        "414": _ours("The request target is too long; nothing was sent."),
         "424": _ours("Sent, no answer, and no key that makes a resend safe: outcome unknown; look it up first."),
+        "431": _ours("A header field is too large, or there are too many; nothing was sent."),
+        "501": _ours("A method or transfer coding that is not implemented; nothing was sent."),
         "502": _ours("The provider could not be reached; nothing was sent."),
-        "503": _ours("The circuit breaker is open, or too much is under way; nothing was sent.", _RETRY_AFTER),
+        "503": _ours(
+            "The circuit breaker is open, or too much is under way or in memory; nothing was sent.", _RETRY_AFTER
+        ),
         "504": _ours("Sent, no answer, but the key makes a resend safe: outcome unknown."),
+        "505": _ours("Another version than HTTP/1.0 or HTTP/1.1; nothing was sent."),
+        "508": _ours("The request came back to the Holdfast that sent it on: look at the upstream's url."),
         "default": {"description": forwarded, "headers": _fields(), "content": _ANY},
     }
 

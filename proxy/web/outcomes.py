@@ -8,7 +8,7 @@ from aiohttp import web
 
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.errors import StoreUnavailable
-from proxy.core.ledger import Entry, State
+from proxy.core.ledger import Entry, Ground, State
 from proxy.core.status import iso
 from proxy.runtime import Runtime
 from proxy.web.observer import Observer
@@ -23,7 +23,8 @@ _AWAY = "The store does not answer, so nobody knows the ledger now; try again."
 class OutcomeStatus:
     """One payment in the ledger. `status` and `provider_request_id` are those of the provider's last telling answer.
 
-    `reference` is the client's own, where it is short and harmless. `calls` came in, `attempts` went out.
+    `reference` is the client's own, where it is short and harmless. `calls` came in, `attempts` went out. `ground`:
+    what made it final; after `refusal` or `other` nothing is known to be stored under the key.
     """
 
     id: str
@@ -41,6 +42,7 @@ class OutcomeStatus:
     changed: str
     calls: int
     attempts: int
+    ground: Ground | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Outcomes:
         if runtime.ledger is None:
             return problem(404, _OFF)
         try:
-            entry = await runtime.ledger.entry(runtime.forwarders, request.match_info["id"])
+            entry = await runtime.ledger.entry(runtime.books, request.match_info["id"])
         except StoreUnavailable:
             return problem(503, _AWAY, {"Retry-After": "1"})
         if entry is None:
@@ -98,14 +100,14 @@ class Outcomes:
 def _wanted(request: web.Request, runtime: Runtime) -> tuple[list[str], State | None, int]:
     """Which entries of which upstreams; ValueError says what cannot be understood."""
     upstream, state = request.query.get("upstream", ""), request.query.get("state", "")
-    if upstream and upstream not in runtime.forwarders:
-        raise ValueError(f"There is no upstream {upstream!r}; there is {', '.join(sorted(runtime.forwarders))}.")
+    if upstream and upstream not in runtime.books:
+        raise ValueError(f"There is no upstream {upstream!r}; there is {', '.join(runtime.books)}.")
     if state and state not in set(State):
         raise ValueError(f"state: expected one of {', '.join(State)}.")
     limit = request.query.get("limit", str(USUAL_LIMIT))
     if not (limit.isascii() and limit.isdecimal() and len(limit) <= len(str(MOST)) and 1 <= int(limit) <= MOST):
         raise ValueError(f"limit: expected a whole number from 1 to {MOST}.")
-    return [upstream] if upstream else sorted(runtime.forwarders), State(state) if state else None, int(limit)
+    return [upstream] if upstream else runtime.books, State(state) if state else None, int(limit)
 
 
 def _told(entry: Entry, now: float) -> OutcomeStatus:
@@ -126,4 +128,5 @@ def _told(entry: Entry, now: float) -> OutcomeStatus:
         changed=iso(entry.changed),
         calls=entry.calls,
         attempts=entry.attempts,
+        ground=entry.ground if entry.state is State.FINAL else None,
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
 from email.utils import formatdate
 
 from aiohttp import web
 
 from proxy.core.answers import answer_headers
 from proxy.core.model import Answer, Headers
+from proxy.web.flow import NotReading, flushed, reset
 
 _BODILESS = frozenset({204, 304})
 _HTTP_1_1 = (1, 1)
+WRITE_TIMEOUT_SECONDS = 15.0
+"""Where the connection knows no limit of its own."""
 
 
 class AnswerResponse(web.StreamResponse):
@@ -42,7 +42,8 @@ class AnswerResponse(web.StreamResponse):
         self._request = None
         if isinstance(body, bytes):
             self._write(request, self._head(request, len(body)) + (b"" if self._bodiless else body))
-            await request.writer.drain()
+            if request.transport is not None and request.transport.get_write_buffer_size():
+                await self._flushed(request, wholly=True)
             return
         try:
             await self._stream(request)
@@ -54,13 +55,25 @@ class AnswerResponse(web.StreamResponse):
         try:
             async for chunk in self._answer.body:  # type: ignore[union-attr]
                 self._write(request, b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked_body else chunk)
-                await request.writer.drain()
+                await self._flushed(request)
         except ConnectionError:
             if request.transport is not None:
-                _reset(request.transport)
+                reset(request.transport)
             raise
         if self._chunked_body:
             self._write(request, b"0\r\n\r\n")
+        await self._flushed(request, wholly=True)
+
+    @staticmethod
+    async def _flushed(request: web.BaseRequest, *, wholly: bool = False) -> None:
+        """Wait for the client to take what was written; one that takes nothing for too long is cut off and told of."""
+        protocol = request.protocol
+        try:
+            await flushed(request, getattr(protocol, "write_timeout", WRITE_TIMEOUT_SECONDS), wholly=wholly)
+        except NotReading:
+            if (refusals := getattr(protocol, "refusals", None)) is not None:
+                refusals.dropped("not_reading")
+            raise
 
     def _head(self, request: web.BaseRequest, length: int | None) -> bytes:
         answer = self._answer
@@ -97,11 +110,3 @@ class AnswerResponse(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         transport.write(data)
         request.writer.output_size += len(data)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """End a connection so that nobody takes it for the end of the body, as a mere close would be for HTTP/1.0."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

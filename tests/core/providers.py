@@ -6,8 +6,9 @@ import uuid
 from pathlib import Path
 
 from proxy.core.idempotency import Keyed, settle_kind
+from proxy.core.key_terms import KeyTerms
 from proxy.core.model import Body
-from proxy.core.profiles import KeyRule, Profile
+from proxy.core.profiles import Profile
 from proxy.edges.config_file import load_profile
 from tests.fakes import keys, payment
 
@@ -15,9 +16,10 @@ NAMES = ("stripe", "adyen", "paypal", "square", "checkout_com", "braintree", "mo
 PROVIDERS = {name: load_profile(name, Path()) for name in NAMES}
 
 
-def rules(profile: Profile) -> tuple[KeyRule, ...]:
-    """Every key rule of a profile, the first first."""
-    return (*((profile.key,) if profile.key else ()), *profile.more_keys)
+def rules(profile: Profile) -> tuple[KeyTerms, ...]:
+    """The terms of every key rule of a profile, of its first place, the first rule first."""
+    firsts = {id(one.rule): one for one in reversed(profile.terms)}
+    return tuple(reversed(firsts.values()))
 
 
 NEW = str(uuid.UUID(int=7, version=4))

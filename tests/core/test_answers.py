@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from proxy.core.answers import Told, answer_headers, failed, problem, provider_answer, refused
-from proxy.core.model import Answer, Kind, Outcome, header
+from proxy.core.model import Answer, Certainty, Kind, Outcome, TransportFailure, WireError, header
 from proxy.core.outcome import Row
 from tests import fakes
 from tests.fakes import FakeStream, response
@@ -91,6 +92,18 @@ def test_not_reached_now_but_doubtful_before_is_answered_as_doubt(kind: Kind, st
     assert "nothing was sent" not in str(document(answer)["detail"])
 
 
+def test_a_write_that_is_safe_to_repeat_is_not_answered_as_if_nothing_was_sent() -> None:
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.READ, 424, TOLD, write=True).status == 504
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.READ, 424, TOLD).status == 502
+
+
+@pytest.mark.parametrize("unknown_status", [424, 504])
+def test_a_key_of_ours_protects_nobody_who_repeats(unknown_status: int) -> None:
+    """promises.md K: a client that repeats does so under a new key."""
+    told = replace(TOLD, injected_key="ours")
+    assert failed(fakes.RESET, Row.NO_ANSWER, Kind.KEYED, unknown_status, told).status == unknown_status
+
+
 def test_every_answer_carries_outcome_attempts_and_request_id() -> None:
     headers = answer_headers(provider_answer(response(200), Told("req-1", 3, Outcome.FINAL)), "req-1")
     assert headers == ((b"X-Payment-Outcome", b"final"), (b"X-Proxy-Attempts", b"3"), (b"X-Request-Id", b"req-1"))
@@ -109,3 +122,20 @@ def test_key_degradation_and_error_are_told_where_there_are_any() -> None:
     assert header(headers, b"x-proxy-idempotency-key") == b"key-1"
     assert header(headers, b"x-proxy-degraded") == b"breaker"
     assert header(headers, b"proxy-status") == b"holdfast; error=dns_error"
+
+
+@pytest.mark.parametrize(
+    ("detail", "told"),
+    [
+        ("no complete head in time", b'; details="no complete head in time"'),
+        ('say "no" \\ or "yes"', b'; details="say \\"no\\" \\\\ or \\"yes\\""'),
+        ("", b""),
+        ("d\u00e9j\u00e0 vu", b""),
+        ("two\r\nlines", b""),
+    ],
+)
+def test_what_the_wire_showed_is_told_as_a_structured_string(detail: str, told: bytes) -> None:
+    failure = TransportFailure(Certainty.NO_ANSWER, WireError.JUNK, detail)
+    for outcome in (Outcome.UNKNOWN, Outcome.NOT_SENT):
+        answer = failed(failure, Row.NO_ANSWER, Kind.KEYED, 424, Told("req-1", 1, outcome))
+        assert header(answer_headers(answer, "req-1"), b"proxy-status") == b"holdfast; error=http_protocol_error" + told

@@ -8,37 +8,48 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.fingerprint import body_mark, describe, identity, lone_identity, reference_of
+from proxy.core.fingerprint import Destination, body_mark, describe, identity, lone_identity, reference_of
 from proxy.core.idempotency import settle_kind
 from proxy.core.model import Payment
 from tests.fakes import GENERIC, FakeStream, payment
 
 SECRET = b"sixteen or more!"
+URL = "http://provider.test:4000"
+PLACE = Destination("mock", URL, "generic")
 BASE = payment("POST", (b"Authorization", b"Bearer a"), target=b"/pay?x=1")
 
 
-def id_of(one: Payment = BASE, *, secret: bytes = SECRET, upstream: str = "mock", key: bytes = b"k") -> str:
-    return identity(secret, upstream, one, key)
+def id_of(one: Payment = BASE, *, secret: bytes = SECRET, url: str = URL, key: bytes = b"k") -> str:
+    return identity(secret, url, one, key)
 
 
 def test_an_identity_is_the_same_for_the_same_call_whatever_else_differs() -> None:
     other = payment("POST", (b"X-Trace", b"1"), (b"authorization", b"Bearer a"), target=b"/pay?x=2", body=b"other")
     assert re.fullmatch(r"[0-9a-f]{32}", id_of())
-    assert id_of() == id_of(other)
+    assert id_of() == id_of(other) == id_of(url=f"{URL}/")
+
+
+def test_the_name_of_an_upstream_does_not_make_the_payment_and_the_rule_is_told_beside_it() -> None:
+    keyed = settle_kind(payment("POST", (b"Idempotency-Key", b"k")), GENERIC, inject=False, new_key=str)
+    one, two = (describe(SECRET, Destination(name, URL, name), keyed, unique="u") for name in ("generic", "stripe"))
+    assert (one.id, one.upstream, one.rule) == (two.id, "generic", "generic:Idempotency-Key")
+    assert two.rule == "stripe:Idempotency-Key"
 
 
 @pytest.mark.parametrize(
     "other",
     [
         id_of(secret=b"another secret..."),
-        id_of(upstream="other"),
+        id_of(url="http://provider.test:4001"),
+        id_of(url="https://provider.test:4000"),
+        id_of(url=f"{URL}/base"),
         id_of(key=b"K"),
         id_of(payment("PATCH", (b"Authorization", b"Bearer a"), target=b"/pay")),
         id_of(payment("POST", (b"Authorization", b"Bearer b"), target=b"/pay")),
         id_of(payment("POST", (b"X-API-Key", b"Bearer a"), target=b"/pay")),
         id_of(payment("POST", (b"Authorization", b"Bearer a"), (b"Stripe-Account", b"acct_1"), target=b"/pay")),
         id_of(payment("POST", (b"Authorization", b"Bearer a"), target=b"/pay/")),
-        lone_identity(SECRET, "mock", "k"),
+        lone_identity(SECRET, URL, "k"),
     ],
 )
 def test_whatever_makes_it_another_payment_makes_it_another_identity(other: str) -> None:
@@ -53,7 +64,7 @@ def test_no_two_lists_of_credentials_read_the_same(one: list[bytes], two: list[b
 
 def test_writes_without_a_key_are_never_the_same_payment() -> None:
     keyed = settle_kind(BASE, GENERIC, inject=False, new_key=str)
-    one, two = (describe(SECRET, "mock", keyed, references=(), unique=unique) for unique in "ab")
+    one, two = (describe(SECRET, PLACE, keyed, unique=unique) for unique in "ab")
     assert one.id != two.id
     assert not one.keyed
 

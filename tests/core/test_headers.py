@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.headers import Hop, end_to_end, to_client, to_provider
+import proxy
+from proxy.core.headers import Hop, end_to_end, key_fields, to_client, to_provider
 from proxy.core.model import Headers
+from proxy.core.profiles import Profile
+from proxy.edges.config_file import load_profile
+
+PROFILES = Path(proxy.__file__).parent / "profiles"
 
 HOP = Hop(host=b"provider.test", client_ip=b"10.0.0.9", scheme=b"https", request_id=b"req-1")
 ADDED_NAMES = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"via", b"x-request-id"}
@@ -53,6 +62,67 @@ def test_fields_that_connection_names_are_dropped(connection: Headers) -> None:
     assert values(out, b"x-one") == values(out, b"x-two") == []
     assert values(out, b"x-three") == [b"3"]
     assert to_client((*connection, (b"X-One", b"1"), (b"X-Three", b"3"))) == ((b"X-Three", b"3"),)
+
+
+PAYS = [
+    *(b"Idempotency-Key", b"X-Idempotency-Key", b"PayPal-Request-Id", b"X-Request-Id", b"Authorization", b"Cookie"),
+    *(b"Content-Type", b"Content-Encoding", b"X-Api-Key", b"Stripe-Account", b"Stripe-Context", b"Stripe-Version"),
+    *(b"PayPal-Auth-Assertion", b"X-Auth-Token", b"Signature", b"Digest", b"Prefer", b"X-HTTP-Method-Override"),
+    *(b"X-Merchant-Id", b"Via", b"X-Forwarded-For"),
+]
+
+
+@pytest.mark.parametrize("name", PAYS)
+@pytest.mark.parametrize("spelt", [bytes.lower, bytes.upper, bytes])
+@pytest.mark.parametrize("options", [b"%b", b"close, %b", b"X-One ,\t%b,close"])
+def test_connection_cannot_take_away_what_decides_about_money(
+    name: bytes, spelt: Callable[[bytes], bytes], options: bytes
+) -> None:
+    out = sent((b"Connection", options % spelt(name)), (name, b"v"), (b"X-One", b"1"))
+    assert values(out, name.lower())[0].startswith(b"v") or name == b"Via"
+    assert b"v" in b", ".join(values(out, name.lower()))
+    assert values(out, b"connection") == []
+
+
+def test_the_profiles_own_key_fields_are_the_providers_whatever_they_are_called() -> None:
+    rule = {"applies_to": [{"methods": ["POST"], "paths": ["*"]}]}
+    profile = Profile.model_validate(
+        {
+            "name": "own",
+            "source": "a test",
+            "safe_methods": ["GET"],
+            "key": {"header": "X-Once", **rule},
+            "more_keys": [{"header": "X-Only-Once", **rule}, {"body": [{"path": "reference"}], **rule}],
+        }
+    )
+    lines = (
+        (b"Connection", b"x-once, x-only-once, x-else"),
+        (b"X-Once", b"a"),
+        (b"x-only-once", b"b"),
+        (b"X-Else", b"c"),
+    )
+    out = to_provider(lines, HOP, None, profile)
+    assert (values(out, b"x-once"), values(out, b"x-only-once"), values(out, b"x-else")) == ([b"a"], [b"b"], [])
+
+
+@pytest.mark.parametrize("path", sorted(PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_no_profile_of_ours_has_a_key_that_connection_can_take_away(path: Path) -> None:
+    profile = load_profile(path.stem, PROFILES)
+    for name in key_fields(profile):
+        assert values(to_provider(((b"Connection", name), (name, b"k")), HOP, None, profile), name) == [b"k"]
+
+
+def test_an_id_not_to_be_passed_on_gives_way_to_ours_unless_it_is_the_key() -> None:
+    hop = replace(HOP, own_id=True)
+    assert values(to_provider(((b"X-Request-Id", b"4111"),), hop, None), b"x-request-id") == [b"req-1"]
+    rule = {"header": "X-Request-ID", "applies_to": [{"methods": ["POST"], "paths": ["*"]}]}
+    profile = Profile.model_validate({"name": "own", "source": "a test", "safe_methods": ["GET"], "key": rule})
+    assert values(to_provider(((b"X-Request-Id", b"4111"),), hop, None, profile), b"x-request-id") == [b"4111"]
+
+
+def test_connection_in_an_answer_cannot_take_away_how_its_body_is_read() -> None:
+    answer = ((b"Connection", b"Content-Encoding, X-One"), (b"Content-Encoding", b"gzip"), (b"X-One", b"1"))
+    assert to_client(answer) == ((b"Content-Encoding", b"gzip"),)
 
 
 def test_order_case_and_duplicates_are_kept() -> None:

@@ -108,7 +108,7 @@ def test_a_replica_knows_at_least_itself(heard_of: tuple[str, ...], told: tuple[
 
 def test_the_document_is_json_as_it_is() -> None:
     document = orjson.loads(orjson.dumps(build(facts(upstream("a"), upstream("b"), draining=True))))
-    assert list(document) == ["replica", "store", "shared", "replicas", "upstreams"]
+    assert list(document) == ["replica", "store", "shared", "replicas", "upstreams", "ledger"]
     assert document["replica"] == {
         "id": "r1",
         "version": "1.2.3",
@@ -124,7 +124,7 @@ def test_traffic_follows_the_decision_table() -> None:
     seen = traffic(dict.fromkeys(TABLE, 1))
     failed = [row for row, rule in TABLE.items() if rule.signal == "failure"]
     succeeded = [row for row, rule in TABLE.items() if rule.signal == "success"]
-    assert (seen.attempts, seen.failed, seen.succeeded, seen.declined) == (20, len(failed), len(succeeded), 1)
+    assert (seen.attempts, seen.failed, seen.succeeded, seen.declined) == (22, len(failed), len(succeeded), 1)
     assert Row.DECLINE in succeeded
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 
 from proxy.core.breaker import Closed, Counts, HalfOpen, Open, Record
-from proxy.core.errors import StoreUnavailable
-from proxy.core.events import StoreChanged, StoreFailed
+from proxy.core.errors import StoreUnavailable, Unreadable
+from proxy.core.events import RecordUnreadable, StoreChanged, StoreFailed
 from proxy.core.retry import Signal
 from proxy.edges.memory_store import MemoryBreakerStore
 from proxy.failover import FailoverStore
@@ -72,7 +73,7 @@ async def test_the_change_is_told_once_and_every_failure_is_counted(mode: str) -
     assert both[1].counts == Counts(1, 1, 1)
     await rig.store.read("mock", WINDOW)
     assert [event.up for event in rig.sink.of(StoreChanged)] == [False]
-    assert rig.sink.of(StoreFailed)[0] == StoreFailed("read")
+    assert rig.sink.of(StoreFailed)[0] == StoreFailed("read", "refused" if mode == "refuse" else "timed out")
     assert not await rig.store.recover(WINDOWS)
     rig.shared.mode = "up"
     assert await rig.store.recover(WINDOWS)
@@ -258,7 +259,7 @@ async def test_pushed_views_are_kept_and_old_ones_are_not_passed_on() -> None:
     rig.shared.pushes.put_nowait(StoreUnavailable("subscribe", "connection lost"))
     heard = [view.record.epoch async for _, view in rig.store.changes(["mock"])]
     assert heard == [3, 4]
-    assert rig.sink.of(StoreFailed) == [StoreFailed("subscribe")]
+    assert rig.sink.of(StoreFailed) == [StoreFailed("subscribe", "connection lost")]
     rig.shared.mode = "refuse"
     assert (await rig.store.read("mock", WINDOW)).record.epoch == 4
 
@@ -269,3 +270,106 @@ async def test_an_outage_ends_the_listening() -> None:
     await rig.store.read("mock", WINDOW)
     rig.shared.pushes.put_nowait(None)
     assert [view async for view in rig.store.changes(["mock"])] == []
+
+
+class Garbled(ScriptedStore):
+    """A store that is well but keeps something unreadable for some upstreams."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__(now)
+        self.unreadable: set[str] = set()
+
+    async def read(self, upstream: str, window: float) -> Shared:
+        self._check(upstream)
+        return await super().read(upstream, window)
+
+    async def report(self, upstream: str, epoch: int, tally: Tally, window: float) -> Shared:
+        self._check(upstream)
+        return await super().report(upstream, epoch, tally, window)
+
+    def _check(self, upstream: str) -> None:
+        if upstream in self.unreadable:
+            raise Unreadable("read", "its record cannot be read")
+
+
+class GarbledRig(Rig):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared: Garbled = Garbled(lambda: self.clock.wall() + SKEW)
+        self.store = FailoverStore(self.shared, MemoryBreakerStore, clock=self.clock, events=self.sink)
+        self.gate = self.new_gate("r1")
+
+
+async def test_an_unreadable_record_is_away_for_its_upstream_alone() -> None:
+    rig = GarbledRig()
+    rig.shared.unreadable = {"mock"}
+    await rig.fail(5)
+    assert isinstance(rig.gate.view.record.state, Open)
+    assert isinstance(await rig.gate.admit(), Refusal)
+    assert rig.gate.degraded == "breaker"
+    assert rig.store.up
+    assert rig.store.shares("other")
+    assert not rig.store.shares("mock")
+    assert dict(rig.store.apart) == {"mock": "its record cannot be read"}
+    await rig.store.report("other", 0, Tally(0, 1, 1), WINDOW)
+    assert (await rig.shared.store.read("other", WINDOW)).counts == Counts(1, 1, 1)
+    assert rig.sink.of(StoreChanged) == []
+
+
+async def test_it_is_told_once_and_again_when_it_can_be_read() -> None:
+    rig = GarbledRig()
+    rig.shared.unreadable = {"mock"}
+    for _ in range(3):
+        await rig.gate.refresh()
+        await rig.fail(1)
+    rig.shared.unreadable = set()
+    await rig.gate.refresh()
+    await rig.gate.refresh()
+    assert [event.cause for event in rig.sink.of(RecordUnreadable)] == ["its record cannot be read", None]
+    assert rig.gate.degraded is None
+    assert rig.store.apart == {}
+
+
+async def test_what_was_learnt_apart_reaches_the_fleet_once_the_record_can_be_read() -> None:
+    rig = GarbledRig()
+    await rig.gate.refresh()
+    rig.shared.unreadable = {"mock"}
+    await rig.fail(5)
+    rig.shared.unreadable = set()
+    await rig.gate.refresh()
+    assert isinstance((await rig.stored()).record.state, Open)
+
+
+async def test_only_a_read_asks_again_for_a_record_that_could_not_be_read() -> None:
+    rig = GarbledRig()
+    rig.shared.unreadable = {"mock"}
+    await rig.gate.refresh()
+    asked = len(rig.shared.calls)
+    await rig.fail(5)
+    assert len(rig.shared.calls) == asked
+
+
+async def test_a_store_that_goes_while_a_record_is_unreadable_goes_for_all_and_comes_back_for_the_others() -> None:
+    rig = GarbledRig()
+    rig.shared.unreadable = {"mock"}
+    await rig.fail(5)
+    rig.shared.mode = "refuse"
+    await rig.store.read("other", WINDOW)
+    assert not rig.store.up
+    assert isinstance(await rig.gate.admit(), Refusal)  # what was learnt apart is kept
+    rig.shared.mode = "up"
+    assert await rig.store.recover({"mock": WINDOW, "other": WINDOW})
+    assert rig.store.shares("other")
+    assert not rig.store.shares("mock")
+    assert isinstance(await rig.gate.admit(), Refusal)
+
+
+async def test_pushes_of_an_upstream_apart_wait_for_its_record_to_be_read() -> None:
+    rig = GarbledRig()
+    rig.shared.unreadable = {"mock"}
+    await rig.gate.refresh()
+    now = rig.clock.wall() + SKEW
+    rig.shared.pushes.put_nowait(("mock", Shared(rig.opened(9), Counts(), 0, now)))
+    rig.shared.pushes.put_nowait(("other", Shared(rig.opened(3), Counts(), 0, now)))
+    rig.shared.pushes.put_nowait(StoreUnavailable("subscribe", "connection lost"))
+    assert [name async for name, _ in rig.store.changes(["mock", "other"])] == ["other"]

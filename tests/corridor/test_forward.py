@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.breaker import Closed, HalfOpen, Open, Record
 from proxy.core.errors import RequestRefused
-from proxy.core.events import AttemptFinished, CallRejected, PaymentFinished, RetryDenied, RetryScheduled
+from proxy.core.events import AttemptFinished, CallRejected, PaymentFinished, RetryDenied, RetryScheduled, TurnFailed
 from proxy.core.model import Answer, Kind, Outcome, Payment, Result, header
 from proxy.core.outcome import Row
 from proxy.core.retry import Denied
@@ -573,13 +573,34 @@ async def test_cancelling_frees_the_probe() -> None:
     assert again.probe is not None
 
 
-@pytest.mark.parametrize("trouble", [RuntimeError("bug"), RequestRefused(400, "The client broke off.")])
-async def test_an_exception_of_the_transport_gives_the_permit_back(trouble: Exception) -> None:
-    corridor = Corridor(Step(trouble))
-    with pytest.raises(type(trouble)):
+async def test_a_client_that_breaks_off_gives_the_permit_back() -> None:
+    corridor = Corridor(Step(RequestRefused(400, "The client broke off.")))
+    with pytest.raises(RequestRefused):
         await corridor.pay()
-    assert corridor.gate.in_flight == 0
-    assert corridor.forwarder.under_way == 0
+    assert (corridor.gate.in_flight, corridor.forwarder.under_way) == (0, 0)
+
+
+async def test_a_bug_once_an_attempt_has_begun_leaves_unknown_and_says_where_it_was() -> None:
+    corridor = Corridor(Step(RuntimeError("4242424242424242")))
+    answer = await corridor.pay()
+    assert (answer.status, answer.outcome, answer.error) == (500, Outcome.UNKNOWN, "proxy_internal_error")
+    assert (corridor.gate.in_flight, corridor.forwarder.under_way) == (0, 0)
+    (event,) = corridor.sink.of(TurnFailed)
+    assert event.cause.startswith("RuntimeError at fakes.py:")
+
+
+async def test_a_bug_while_an_answer_is_classified_leaves_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    corridor = Corridor(response(201))
+    monkeypatch.setattr("proxy.forward.row_of", lambda *_: 1 / 0)
+    answer = await corridor.pay()
+    assert (answer.status, answer.outcome) == (500, Outcome.UNKNOWN)
+
+
+async def test_a_bug_before_an_attempt_says_that_nothing_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    corridor = Corridor()
+    monkeypatch.setattr(corridor.gate, "admit", lambda: 1 / 0)
+    answer = await corridor.pay()
+    assert (answer.status, answer.outcome, answer.attempts) == (500, Outcome.NOT_SENT, 0)
 
 
 async def test_at_the_end_of_this_replica_a_write_under_way_is_unknown_and_not_sent_again() -> None:
@@ -625,7 +646,7 @@ async def test_the_stations_are_told_in_order() -> None:
     corridor = Corridor(Step(TIMEOUT, takes=3.0), Step(response(503), takes=0.5), Step(OK, takes=0.25), draw=0.0)
     await corridor.pay(started=corridor.clock.now() - 1.0)
     assert corridor.sink.events == [
-        AttemptFinished("mock", "req-1", 1, Row.TIMEOUT, None, "http_response_timeout", 3.0, probe=False),
+        AttemptFinished("mock", "req-1", 1, Row.TIMEOUT, None, "http_response_timeout", 3.0, False, "because"),
         RetryScheduled("mock", "req-1", Row.TIMEOUT, 0.0),
         AttemptFinished("mock", "req-1", 2, Row.UNAVAILABLE, 503, None, 0.5, probe=False),
         RetryScheduled("mock", "req-1", Row.UNAVAILABLE, 0.0),
@@ -650,6 +671,7 @@ async def test_the_finish_says_how_it_ended() -> None:
             attempts=1,
             seconds=3.0,
             error="http_response_timeout",
+            detail="because",
         )
     ]
 

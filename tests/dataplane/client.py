@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -54,7 +55,10 @@ class Reply:
         assert document["outcome"].encode() == self.one("X-Payment-Outcome")
         assert str(document["attempts"]).encode() == self.one("X-Proxy-Attempts")
         assert document["request_id"].encode() == self.one("X-Request-Id")
-        assert self.one("Proxy-Status") == b"holdfast; error=" + document["error"].encode()
+        status = rb'holdfast; error=([a-z_]+)(?:; details="(?:[ !#-\[\]-~]|\\["\\])+")?'
+        told = re.fullmatch(status, self.one("Proxy-Status"))
+        assert told is not None, self.one("Proxy-Status")
+        assert told[1] == document["error"].encode()
         return document
 
 

@@ -17,6 +17,7 @@ from proxy.core.events import Event, PaymentFinished
 from proxy.runtime import Runtime
 from proxy.runtimes import Runtimes
 from proxy.serve import make_runners
+from proxy.web.payments import Payments
 from proxy.web.server import PaymentRunner
 from tests.dataplane.client import Client, Reply, connected
 from tests.edges.hostile import Server, answering, serving, until
@@ -50,7 +51,16 @@ class Rig:
     runtime: Runtime
     recorder: Recorder
     runner: PaymentRunner
+    via: bytes
+    """What this replica adds to Via."""
     _ids: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def payments(self) -> Payments:
+        """The data plane's handler."""
+        handler: Any = self.runner._otherwise
+        payments: Payments = handler.__self__
+        return payments
 
     @property
     def host(self) -> bytes:
@@ -70,10 +80,12 @@ class Rig:
         assert self.runner.server is not None
         return self.runner.server.connections
 
-    def arriving(self, line: bytes, *lines: bytes, host: bytes | None = None, body: bytes = b"") -> bytes:
-        """What has to arrive of a request whose client said `Host: shop`: `lines` follow the provider's Host."""
-        hop = [b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: shop"]
-        via = b"Via: 1.1 holdfast"
+    def arriving(
+        self, line: bytes, *lines: bytes, host: bytes | None = None, body: bytes = b"", asked: bytes = b"shop"
+    ) -> bytes:
+        """What has to arrive of a request whose client `asked` for this host: `lines` follow the provider's Host."""
+        hop = [b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: " + asked]
+        via = b"Via: " + self.via
         return b"\r\n".join([line, b"Host: " + (host or self.host), *lines, *hop, via, b"", body])
 
     async def finished(self, count: int = 1) -> list[PaymentFinished]:
@@ -88,13 +100,14 @@ class Rig:
         return b"\r\n".join([line, *fixed, *lines, b"", body])
 
 
-def configuration(port: int, *, path: str = "", routes: Any = None, **upstream: Any) -> Config:
+def configuration(port: int, *, path: str = "", routes: Any = None, limits: Any = None, **upstream: Any) -> Config:
     """One upstream `mock` at `port`; retries without waits unless said otherwise."""
     quick = {"retry": {"max_retries": 3, "backoff_ms": [0]}, "breaker": {"consecutive_failures": 50}}
     return Config.model_validate(
         {
             "listen": "127.0.0.1:0",
-            "upstreams": {"mock": {"url": f"http://127.0.0.1:{port}{path}", **quick, **upstream}},
+            "upstreams": {"mock": {"url": f"http://127.0.0.1:{port}{path}", "profile": "generic", **quick, **upstream}},
+            "limits": limits or {},
             "routes": routes or [{"path": "/api/payment", "upstream": "mock"}],
         }
     )
@@ -120,7 +133,7 @@ async def replica(provider: Server, **options: Any) -> AsyncIterator[Rig]:
     await runner.setup()
     await web.TCPSite(runner, address.host, address.port).start()
     try:
-        yield Rig(provider, runner.addresses[0][1], runtime, recorder, runner)
+        yield Rig(provider, runner.addresses[0][1], runtime, recorder, runner, parts.chain.via)
     finally:
         await runner.cleanup()
         for forwarder in runtime.forwarders.values():

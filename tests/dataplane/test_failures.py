@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from proxy.core.events import TurnFailed
 from tests.dataplane.client import Reply
 from tests.dataplane.rig import OK, Rig, proxied, replica
 from tests.edges.hostile import (
@@ -22,6 +23,7 @@ from tests.edges.hostile import (
 
 SHORT = {"connect": "50ms", "attempt": "100ms", "total": "400ms"}
 POST = b"POST /api/payment HTTP/1.1\r\nHost: shop\r\nX-Request-Id: r\r\n\r\n"
+OWN_KEY = POST.replace(b"X-R", b"Idempotency-Key: k\r\nX-R")
 GET = POST.replace(b"POST", b"GET")
 
 
@@ -30,6 +32,31 @@ def told(reply: Reply) -> tuple[int, str, str, int]:
     document = reply.problem()
     assert document["request_id"] == "r"
     return reply.status, document["outcome"], document["error"], document["attempts"]
+
+
+@pytest.mark.parametrize("where", ["forward", "claim", "_send", "settle"])
+async def test_an_exception_anywhere_is_a_500_unknown_that_is_counted_and_logged(
+    where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never `not_sent`: by then the first byte may have gone out."""
+
+    def bug(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    async with proxied() as rig:
+        forwarder = rig.runtime.forwarders["mock"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forwarder, where, bug)
+            async with rig.client() as client:
+                reply = await client.ask(POST)
+        document = reply.problem()
+        assert (reply.status, document["outcome"], document["error"]) == (500, "unknown", "proxy_internal_error")
+        (finished,) = await rig.finished()
+        assert (finished.status, finished.outcome, finished.request_id) == (500, "unknown", "r")
+        assert (finished.route, finished.upstream) == ("/api/payment", "mock")
+        told_by_the_corridor = [event.cause for event in rig.recorder.of(TurnFailed)]
+        assert "a bug" in caplog.text or told_by_the_corridor[0].startswith("ZeroDivisionError at ")
+        assert (await rig.ask(rig.request())).status == 200
 
 
 async def test_a_refused_connection_is_a_502_with_nothing_sent() -> None:
@@ -62,11 +89,12 @@ async def test_a_name_that_does_not_resolve_is_a_502() -> None:
         ),
     ],
 )
-async def test_a_write_without_an_answer_is_504_where_it_had_a_key_and_424_where_not(
+async def test_a_write_without_an_answer_is_504_where_its_client_has_a_key_and_424_where_not(
     script: object, error: str
 ) -> None:
     async with proxied(script) as rig:  # type: ignore[arg-type]
-        assert told(await rig.ask(POST)) == (504, "unknown", error, 4)
+        assert told(await rig.ask(OWN_KEY)) == (504, "unknown", error, 4)
+        assert told(await rig.ask(POST)) == (424, "unknown", error, 4), "a key of ours protects our own attempts only"
     async with proxied(script, inject_key=False) as rig:  # type: ignore[arg-type]
         assert told(await rig.ask(POST)) == (424, "unknown", error, 1)
         (finished,) = await rig.finished()
@@ -74,14 +102,14 @@ async def test_a_write_without_an_answer_is_504_where_it_had_a_key_and_424_where
     async with proxied(script, inject_key=False, unknown_status=504) as rig:  # type: ignore[arg-type]
         assert told(await rig.ask(POST)) == (504, "unknown", error, 1)
     async with proxied(script, profile="none") as rig:  # type: ignore[arg-type]
-        reply = await rig.ask(POST.replace(b"X-R", b"Idempotency-Key: k\r\nX-R"))
+        reply = await rig.ask(OWN_KEY)
         assert told(reply) == (424, "unknown", error, 1)
         assert b"Idempotency-Key: k\r\n" in rig.provider.arrived[0]
 
 
 async def test_silence_is_a_timeout() -> None:
     async with proxied(hang, timeouts=SHORT, retry={"max_retries": 1, "backoff_ms": [0]}) as rig:
-        assert told(await rig.ask(POST)) == (504, "unknown", "http_response_timeout", 2)
+        assert told(await rig.ask(OWN_KEY)) == (504, "unknown", "http_response_timeout", 2)
         assert told(await rig.ask(GET)) == (504, "unknown", "http_response_timeout", 2)
 
 

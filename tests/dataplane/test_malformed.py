@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -18,6 +19,27 @@ MALFORMED = {
     "http/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "version": b"GET /api/payment HTTP/3.0\r\nHost: shop\r\n\r\n",
     "version junk": b"GET /api/payment HTTP/1.1x\r\nHost: shop\r\n\r\n",
+    "version 0.9": b"POST /api/payment HTTP/0.9\r\nHost: shop\r\n\r\n",
+    "version 1.2": b"POST /api/payment HTTP/1.2\r\nHost: shop\r\n\r\n",
+    "version 2": b"POST /api/payment HTTP/2.0\r\nHost: shop\r\n\r\n",
+    "no version": b"POST /api/payment\r\n\r\n",
+    "no version but fields": b"GET /api/payment\r\nHost: shop\r\n\r\n",
+    "another protocol": b"SOURCE /api/payment ICE/1.0\r\nHost: shop\r\n\r\n",
+    "two spaces": b"POST  /api/payment HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n",
+    "two spaces later": b"POST /api/payment  HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n",
+    "two spaces and a body": b"POST  /api/payment HTTP/1.1\r\nHost: shop\r\nContent-Length: 2\r\n\r\n{}",
+    "tab in the line": b"POST\t/api/payment HTTP/1.1\r\nHost: shop\r\n\r\n",
+    "chunks in 1.0": b"POST /api/payment HTTP/1.0\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "empty coding": HEAD + b"Transfer-Encoding:\r\nContent-Length: 2\r\n\r\n{}",
+    "blank coding": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: \t \r\n\r\n{}",
+    "host with a path": b"GET /api/payment HTTP/1.1\r\nHost: a b/c@d\r\n\r\n",
+    "host with a user": b"GET /api/payment HTTP/1.1\r\nHost: u@shop\r\n\r\n",
+    "host with a scheme": b"GET /api/payment HTTP/1.1\r\nHost: http://shop\r\n\r\n",
+    "host list": b"GET /api/payment HTTP/1.1\r\nHost: a, b\r\n\r\n",
+    "host port": b"GET /api/payment HTTP/1.1\r\nHost: shop:http\r\n\r\n",
+    "host beyond ascii": b"GET /api/payment HTTP/1.1\r\nHost: sh\xc3\xb6p\r\n\r\n",
+    "host beside an absolute target": b"GET http://shop/api/payment HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "host of the control plane": b"GET /healthz HTTP/1.1\r\nHost: a/b\r\n\r\n",
     "no host": b"GET /api/payment HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /api/payment HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -52,6 +74,17 @@ MALFORMED = {
     "chunk bare lf": CHUNKED + b"2\n{}\n0\n\n",
     "trailer": CHUNKED + b"0\r\nX A: 1\r\n\r\n",
 }
+STATUS = {
+    "http/2": 505,
+    "version": 505,
+    "version 2": 505,
+    "version 1.2": 505,
+    "field too large": 431,
+    "name too large": 431,
+    "too many fields": 431,
+    "target too large": 414,
+}
+"""Where it is another one than 400."""
 REFUSED = 501  # a coding on top of chunked is not invalid, only unknown here
 
 
@@ -59,17 +92,22 @@ async def still_serves(rig: Rig) -> bool:
     return (await rig.ask(rig.request())).status == 200
 
 
-@pytest.mark.parametrize("wire", MALFORMED.values(), ids=MALFORMED)
-async def test_what_is_not_http_is_refused_in_json(wire: bytes) -> None:
+@pytest.mark.parametrize("name", MALFORMED)
+async def test_what_is_not_http_is_refused_in_json(name: str) -> None:
+    """Each with an id of its own, and each is told of and counted once, with a word for what was wrong."""
     async with proxied() as rig:
         async with rig.client() as client:
-            reply = await client.ask(wire)
-            assert reply.status == 400
+            reply = await client.ask(MALFORMED[name])
+            assert reply.status == STATUS.get(name, 400)
             document = reply.problem()
             assert (document["outcome"], document["attempts"]) == ("not_sent", 0)
+            assert re.fullmatch("[0-9a-f]{32}", document["request_id"])
             assert reply.one("Connection") == b"close"
             assert await client.rest() == b""
         assert rig.provider.peers == []
+        (told,) = await rig.finished()
+        assert (told.request_id, told.status) == (document["request_id"], reply.status)
+        assert told.malformed
         assert await still_serves(rig)
 
 
@@ -81,9 +119,10 @@ def sound_part(wire: bytes) -> int:
 SPLIT = {name: wire for name, wire in MALFORMED.items() if sound_part(wire)}
 
 
-@pytest.mark.parametrize("wire", SPLIT.values(), ids=SPLIT)
-async def test_the_same_when_the_trouble_comes_late(wire: bytes) -> None:
+@pytest.mark.parametrize("name", SPLIT)
+async def test_the_same_when_the_trouble_comes_late(name: str) -> None:
     """Where the head was whole before, a payment waits for its body already: it must not take what came for it."""
+    wire = SPLIT[name]
     async with proxied() as rig, rig.client() as client:
         sound = sound_part(wire)
         await client.send(wire[:sound])
@@ -93,7 +132,7 @@ async def test_the_same_when_the_trouble_comes_late(wire: bytes) -> None:
         else:
             await turns()
         reply = await client.ask(wire[sound:])
-        assert (reply.status, reply.problem()["outcome"]) == (400, "not_sent")
+        assert (reply.status, reply.problem()["outcome"]) == (STATUS.get(name, 400), "not_sent")
         assert await client.rest() == b""
         assert rig.provider.peers == []
 

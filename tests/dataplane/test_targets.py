@@ -14,17 +14,15 @@ ODD = [
     b"/api/payment/%zz%",
     b"/api/payment/a+b;c=d,e",
     b"/api/payment//x//",
-    b"/api/payment/../x/./y",
+    b"/api/payment/.../.x/x./..x",
     b"/api/payment/a%00b",
     b"/api/payment/a%0d%0aHost:%20evil",
     b"/api/payment/%C3%A9%ff%20",
     b"/api/payment?",
     b"/api/payment??a=b&&=&a=b",
     b"/api/payment?x=%2F%zz+;/..",
-    b"/api/payment?redirect=http://shop/?a#b",
-    b"/api/payment/#fragment",
-    b"/api/payment?a#b",
-    b"/api/payment/\"<>\\^`{|}[]'()*!$&~:@",
+    b"/api/payment?redirect=http://shop/../?a%23b\\",
+    b"/api/payment/\"<>^`{|}[]'()*!$&~:@",
     b"/api/payment/" + b"x" * 8192,
     b"/api/payment?" + b"%20" * 2700,
 ]
@@ -47,21 +45,70 @@ async def test_a_target_arrives_as_it_was_written(target: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "sent"),
+    ("target", "authority", "sent"),
     [
-        (b"http://shop/api/payment?x#y", b"/api/payment?x#y"),
-        (b"http://h/api/payment", b"/api/payment"),
-        (b"http://p/http://p/x", b"/http://p/x"),
-        (b"http://user@[::1]:80/a%2Fb", b"/a%2Fb"),
-        (b"http://shop", b"/"),
-        (b"http://shop?x=/y", b"/?x=/y"),
-        (b"https://shop:443//x", b"//x"),
+        (b"http://shop/api/payment?x", b"shop", b"/api/payment?x"),
+        (b"http://h/api/payment", b"h", b"/api/payment"),
+        (b"http://p/http://p/x", b"p", b"/http://p/x"),
+        (b"HTTP://[::1]:80/a%2Fb", b"[::1]:80", b"/a%2Fb"),
+        (b"http://shop", b"shop", b"/"),
+        (b"http://shop?x=/y", b"shop", b"/?x=/y"),
+        (b"https://shop:443//x", b"shop:443", b"//x"),
     ],
 )
-async def test_an_absolute_target_is_sent_in_origin_form(target: bytes, sent: bytes) -> None:
+async def test_an_absolute_target_is_sent_in_origin_form_and_its_authority_is_the_host(
+    target: bytes, authority: bytes, sent: bytes
+) -> None:
     async with proxied(routes=ROOT) as rig:
         assert (await rig.ask(asking(target))).status == 200
-        assert rig.provider.arrived == [arriving(rig, sent)]
+        line = b"GET " + sent + b" HTTP/1.1"
+        assert rig.provider.arrived == [rig.arriving(line, b"X-Request-Id: r", asked=authority)]
+
+
+async def test_an_absolute_targets_authority_is_what_preserve_host_keeps() -> None:
+    async with proxied(routes=ROOT, preserve_host=True) as rig:
+        assert (await rig.ask(asking(b"http://elsewhere:81/x"))).status == 200
+        assert b"\r\nHost: elsewhere:81\r\n" in rig.provider.arrived[0]
+        assert b"shop" not in rig.provider.arrived[0]
+
+
+DEVIOUS = {
+    "dots": b"/api/payment/../admin",
+    "dot": b"/api/payment/./x",
+    "dots at the end": b"/api/payment/..",
+    "dots before a query": b"/api/payment/..?x",
+    "encoded": b"/api/payment/%2e%2E/admin",
+    "half encoded": b"/api/payment/.%2e/admin",
+    "encoded slash": b"/api/payment/..%2fadmin",
+    "encoded slashes": b"/api/payment%2f..%2Fadmin",
+    "encoded backslash": b"/api/payment/..%5cadmin",
+    "encoded twice": b"/api/payment/%252e%252e/admin",
+    "encoded thrice": b"/api/payment/%25252e./admin",
+    "a parameter": b"/api/payment/..;a=b/admin",
+    "an encoded parameter": b"/api/payment/..%3ba/admin",
+    "a nul": b"/api/payment/..%00/admin",
+    "a blank": b"/api/payment/..%20/admin",
+    "backslash": b"/api/payment/x\\y",
+    "backslashes": b"/api/payment\\..\\admin",
+    "fragment": b"/api/payment/#fragment",
+    "fragment in the query": b"/api/payment?a#b",
+    "absolute": b"http://shop/api/payment/../admin",
+    "absolute fragment": b"http://shop/api/payment#x",
+    "userinfo": b"http://user@shop/api/payment",
+    "another scheme": b"ftp://shop/api/payment",
+    "a host that is none": b"http://sh<op/api/payment",
+}
+
+
+@pytest.mark.parametrize("target", DEVIOUS.values(), ids=DEVIOUS)
+@pytest.mark.parametrize("routes", [None, ROOT], ids=["prefix", "root"])
+async def test_a_target_that_another_server_may_read_as_another_one_goes_nowhere(
+    target: bytes, routes: list[dict[str, str]] | None
+) -> None:
+    async with proxied(routes=routes) as rig:
+        reply = await rig.ask(asking(target, b"POST"))
+        assert (reply.status, reply.problem()["outcome"]) == (400, "not_sent")
+        assert rig.provider.peers == []
 
 
 @pytest.mark.parametrize(
@@ -147,11 +194,18 @@ async def test_a_method_arrives_as_it_was_written(method: str) -> None:
         assert finished.method == method
 
 
-@pytest.mark.parametrize("method", [b"BREW", b"post", b"Get", b"X", b"G=T", b"\xff"])
-async def test_a_method_the_parser_does_not_know_is_refused_and_never_altered(method: bytes) -> None:
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [
+        *((name, 501) for name in (b"BREW", b"post", b"Get", b"X", b"POSTX", b"P!T", b"M" * 10_000)),
+        *((name, 400) for name in (b"G=T", b"\xff", b"P@ST", b"PO ST")),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+async def test_a_method_the_parser_does_not_know_is_refused_and_never_altered(method: bytes, status: int) -> None:
     async with proxied() as rig:
         reply = await rig.ask(asking(b"/api/payment", method))
-        assert reply.status == 400
+        assert reply.status == status
         assert reply.problem()["outcome"] == "not_sent"
         assert rig.provider.peers == []
 

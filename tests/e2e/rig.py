@@ -92,23 +92,26 @@ class Rig:
         """A mock provider without faults unless told otherwise."""
         port = port or free_port()
         command = ["-m", "mock_provider", "--port", str(port), "--failure-rate", "0", *arguments]
-        return await self._start("provider", port, command, {}, "/healthz")
+        return await self.start("provider", port, command, {}, "/healthz")
 
     def configure(self, provider: Process, *, upstream: Mapping[str, object] | None = None, **rest: object) -> None:
         """Write the config.yaml that replicas read when they start or are told to reload; JSON is YAML as well."""
-        upstreams = {"mock": {"url": provider.url, **(upstream or {})}}
+        upstreams = {"mock": {"url": provider.url, "profile": "generic", **(upstream or {})}}
         document = {"upstreams": upstreams, "routes": [{"path": "/api/payment", "upstream": "mock"}], **rest}
         (self.folder / "config.yaml").write_text(json.dumps(document))
 
     async def replica(self, provider: Process, store: StoreServer | None, **settings: str) -> Process:
         """One replica of Holdfast in front of the provider; `settings` are environment variables."""
         port = free_port()
-        environment = {"PORT": str(port), "UPSTREAM_URL": provider.url, "LOG_LEVEL": "info", **settings}
+        environment = {"PORT": str(port), "UPSTREAM_URL": provider.url, "LOG_LEVEL": "info"}
+        if not (self.folder / "config.yaml").exists():
+            environment["UPSTREAM_PROFILE"] = "generic"
+        environment |= settings
         if store is not None:
             environment["REDIS_URL"] = store.url
-        return await self._start("replica", port, ["-m", "proxy"], environment, "/readyz")
+        return await self.start("replica", port, ["-m", "proxy"], environment, "/readyz")
 
-    async def _start(self, name: str, port: int, command: list[str], extra: Mapping[str, str], ready: str) -> Process:
+    async def start(self, name: str, port: int, command: list[str], extra: Mapping[str, str], ready: str) -> Process:
         log = self.folder / f"{name}-{port}.log"
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **extra}
         with log.open("wb") as out:

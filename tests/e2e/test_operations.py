@@ -50,7 +50,7 @@ async def test_every_endpoint_answers_as_it_should(rig: Rig, own_store: StoreSer
     admin = {"listen": f"{HOST}:{data}", "admin": {"listen": f"{HOST}:{port}"}} if own_port else {"listen": f":{port}"}
     rig.configure(provider, upstream=POLICY, **admin)
     environment = {"REDIS_URL": own_store.url, "HOLDFAST_ADMIN_TOKEN": TOKEN}
-    replica = await rig._start("replica", port, ["-m", "proxy"], environment, "/readyz")
+    replica = await rig.start("replica", port, ["-m", "proxy"], environment, "/readyz")
     for path, content_type in (
         ("/api/status", "application/json"),
         ("/api/status/summary", "application/json"),

@@ -14,6 +14,7 @@ redis: {{url: "{store}"}}
 upstreams:
   mock:
     url: {provider}
+    profile: generic
     timeouts: {{connect: 300ms, attempt: {attempt}, total: 10s}}
     retry: {{max_retries: 5, backoff_ms: [20, 40, 80], budget: {{ratio: 10, min_per_second: 10000}}}}
     breaker: {{consecutive_failures: null, failure_rate: null}}

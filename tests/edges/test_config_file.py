@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.config import Config
 from proxy.core.errors import ConfigError
-from proxy.edges.config_file import builtin_profiles, load, load_profile
+from proxy.edges.config_file import builtin_profiles, load, load_profile, warnings_of
 from proxy.edges.environment import REDIS_PARTS, VARIABLES
 
 SEVERAL = (
@@ -56,7 +57,7 @@ def test_the_shipped_file_is_the_default_in_words() -> None:
     shipped = load(ROOT / "config.yaml", {})
     bare = Config(
         redis={"url": "redis://127.0.0.1:6379/0"},
-        upstreams={"mock": {"url": "http://127.0.0.1:4000"}},
+        upstreams={"mock": {"url": "http://127.0.0.1:4000", "profile": "generic"}},
         routes=[{"path": "/api/payment", "upstream": "mock"}],
     )
     assert shipped == bare
@@ -86,6 +87,7 @@ ENVIRONMENT = [
     ("CIRCUIT_BREAKER_COOLDOWN_MS", "2500", "upstreams.0.breaker.max_cooldown", 120.0),
     ("CIRCUIT_BREAKER_COOLDOWN_MS", "300000", "upstreams.0.breaker.max_cooldown", 300.0),
     ("UPSTREAM_URL", "http://b:9", "upstreams.0.url", "http://b:9"),
+    ("UPSTREAM_PROFILE", "stripe", "upstreams.0.profile", "stripe"),
 ]
 
 
@@ -119,7 +121,11 @@ def test_the_ledger_is_on_where_there_is_a_secret(write: Write) -> None:
     ("text", "environ", "says"),
     [
         ("ledger: {enabled: true}", {}, "HOLDFAST_LEDGER_SECRET"),
-        ("ledger: {enabled: auto}", {"HOLDFAST_LEDGER_SECRET": "short"}, "environment HOLDFAST_LEDGER_SECRET"),
+        (
+            "ledger: {enabled: auto}",
+            {"HOLDFAST_LEDGER_SECRET": "short"},
+            "environment HOLDFAST_LEDGER_SECRET: *** is not valid: expected text of at least 16 characters",
+        ),
         ("ledger: {secret: my-short-one}", {}, "ledger.secret"),
     ],
 )
@@ -167,8 +173,87 @@ def test_the_stores_url_is_composed_over_the_files(write: Write, environ: dict[s
 def test_without_a_file_an_upstream_url_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = load(None, {"UPSTREAM_URL": "http://pay:1"})
-    assert [(u.name, u.url) for u in config.upstreams] == [("provider", "http://pay:1")]
+    assert [(u.name, u.url, u.profile) for u in config.upstreams] == [("provider", "http://pay:1", "none")]
     assert [(r.path, r.upstream) for r in config.routes] == [("/api/payment", "provider")]
+
+
+def test_without_a_file_the_profile_comes_from_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load(None, {"UPSTREAM_URL": "https://api.stripe.com", "UPSTREAM_PROFILE": "stripe"})
+    assert config.upstreams[0].profile == "stripe"
+    assert warnings_of(config, tmp_path) == []
+
+
+def test_one_variable_cannot_be_the_profile_of_two_upstreams(write: Write) -> None:
+    (line,) = problems(write(TWO), UPSTREAM_PROFILE="stripe")
+    assert line.startswith("environment UPSTREAM_PROFILE: the file has several upstreams")
+
+
+def test_an_upstream_that_names_no_profile_has_none(write: Write) -> None:
+    config = loaded(write("upstreams: {mock: {url: http://a}}\nroutes: [{path: /, upstream: mock}]"))
+    assert config.upstreams[0].profile == "none"
+
+
+def warned(write: Write, url: str, profile: str | None) -> list[str]:
+    body = {"url": url} | ({} if profile is None else {"profile": profile})
+    path = write(yaml.safe_dump({"upstreams": {"a": body}, "routes": [{"path": "/", "upstream": "a"}]}))
+    return warnings_of(load(path, {}), path.parent)
+
+
+@pytest.mark.parametrize(
+    ("url", "profile", "owner"),
+    [
+        ("https://api.stripe.com", None, "stripe"),
+        ("https://API.Stripe.com.:443/v1", "generic", "stripe"),
+        ("https://checkout-test.adyen.com/v71", "stripe", "adyen"),
+        ("https://1797a841fbb37ca7-Shop-checkout-live.adyenpayments.com", "none", "adyen"),
+        ("https://api-m.sandbox.paypal.com", "generic", "paypal"),
+        ("https://connect.squareupsandbox.com", "generic", "square"),
+        ("https://vkuhvk4v.api.sandbox.checkout.com", "generic", "checkout_com"),
+        ("https://api.checkout.com", "stripe", "checkout_com"),
+        ("https://api.sandbox.braintreegateway.com", "generic", "braintree"),
+        ("https://payments.braintree-api.com", "paypal", "braintree"),
+        ("https://api.mollie.com", "generic", "mollie"),
+        ("https://api.razorpay.com", "generic", "razorpay"),
+        ("https://api-sandbox.gocardless.com", "generic", "gocardless"),
+    ],
+)
+def test_a_known_host_under_another_profile_is_warned_about(
+    write: Write, url: str, profile: str | None, owner: str
+) -> None:
+    (line,) = warned(write, url, profile)
+    assert line.startswith(f"upstreams.a: {urlsplit(url).hostname}".removesuffix("."))
+    assert line.endswith(f"set profile: {owner}")
+    assert warned(write, url, owner) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.stripe.com.evil.example",
+        "https://notapi.stripe.com.example",
+        "https://evil-adyen.com",
+        "https://adyen.com.example",
+        "https://xadyenpayments.com",
+        "http://127.0.0.1:4000",
+        "http://[::1]:4000",
+        "http://stripe",
+    ],
+)
+def test_what_only_looks_like_a_known_host_is_not_warned_about(write: Write, url: str) -> None:
+    assert warned(write, url, "generic") == []
+
+
+def test_a_teams_own_profile_says_whose_hosts_are_its_own(write: Write) -> None:
+    write("name: ours\nextends: stripe\nsource: us", "ours.yaml")
+    write("name: bare\nsource: us\nsafe_methods: [GET]", "bare.yaml")
+    write("name: listed\nsource: us\nsafe_methods: [GET]\nhosts: [api.stripe.com]", "listed.yaml")
+    told = {
+        name: len(warned(write, "https://api.stripe.com", name)) for name in ("ours.yaml", "bare.yaml", "listed.yaml")
+    }
+    assert told == {"ours.yaml": 0, "bare.yaml": 1, "listed.yaml": 0}
 
 
 def test_without_anything_a_person_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +303,8 @@ def test_an_error_names_file_key_value_and_what_was_expected(write: Write, text:
             'listen: "here" is not valid: expected HOST:PORT with a port from 0 to 65535, like 0.0.0.0:3000',
         ),
         ("admin: {token: ''}", "admin.token: *** is not valid: expected text that is not empty"),
+        ("ledger: {secret: short}", "ledger.secret: *** is not valid: expected text of at least 16 characters"),
+        ("ledger: {secret: ''}", "ledger.secret: *** is not valid: expected text of at least 16 characters"),
     ],
 )
 def test_other_mistakes_are_told_in_the_same_form(write: Write, extra: str, line: str) -> None:

@@ -16,12 +16,15 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     PaymentFinished,
+    RecordUnreadable,
     RetryDenied,
     RetryScheduled,
     StoreChanged,
     StoreFailed,
+    StoreInspected,
     TurnFailed,
 )
 from proxy.core.model import Kind, Outcome
@@ -134,8 +137,79 @@ def test_a_bug_in_the_background_is_told_without_its_query_string() -> None:
     assert (line["level"], line["loop"], line["cause"]) == ("error", "sync", "ValueError('http://h/?[masked]")
 
 
-def test_failed_store_operations_are_only_counted() -> None:
-    assert logged(StoreFailed("read")) == []
+def test_each_kind_of_trouble_with_a_store_that_answers_is_told_once() -> None:
+    wrong, late = StoreFailed("claim", "TypeError"), StoreFailed("claim", "no answer in time")
+    told = logged(wrong, wrong, late, wrong, late)
+    assert [(line["event"], line["cause"]) for line in told] == [
+        ("store.failed", "TypeError"),
+        ("store.failed", "no answer in time"),
+    ]
+
+
+def test_while_the_store_is_known_to_be_away_only_that_is_told() -> None:
+    failed = StoreFailed("claim", "TypeError")
+    told = logged(failed, StoreChanged(up=False, cause="x"), failed, StoreChanged(up=True, cause="y"), failed, failed)
+    assert [line["event"] for line in told] == ["store.failed", "store.down", "store.up", "store.failed"]
+
+
+def test_a_store_that_went_away_says_where_it_is() -> None:
+    (line,) = logged(StoreChanged(up=False, cause="read: refused", where="10.0.0.5:6379"))
+    assert (line["level"], line["store"]) == ("warning", "10.0.0.5:6379")
+
+
+def test_what_is_unsafe_about_the_store_is_a_warning_each() -> None:
+    told = logged(StoreInspected((("it forgets", "make it keep"), ("it evicts", "do not"))))
+    assert [(line["event"], line["level"], line["problem"], line["remedy"]) for line in told] == [
+        ("store.unsafe", "warning", "it forgets", "make it keep"),
+        ("store.unsafe", "warning", "it evicts", "do not"),
+    ]
+
+
+def test_a_record_that_nobody_can_read_is_told_with_its_upstream() -> None:
+    lost, back = logged(RecordUnreadable("mock", "unknown state"), RecordUnreadable("mock", None))
+    assert (lost["event"], lost["level"], lost["upstream"]) == ("store.record_unreadable", "warning", "mock")
+    assert (back["event"], back["upstream"]) == ("store.record_readable", "mock")
+
+
+def refused(number: int = 0, **change: object) -> PaymentFinished:
+    facts = {"request_id": f"r{number}", "status": 400, "outcome": Outcome.NOT_SENT, "malformed": "host"}
+    return payment(**{**facts, **change})
+
+
+def test_a_malformed_request_is_a_line_with_a_reason_and_no_payment() -> None:
+    (line,) = logged(refused())
+    assert (line["event"], line["level"], line["reason"], line["request_id"]) == (
+        "request.malformed",
+        "info",
+        "host",
+        "r0",
+    )
+    assert (line["status"], line["outcome"], line["suppressed"]) == (400, "not_sent", 0)
+    assert logged(refused(), level="warning") == []
+    doubtful = refused(outcome=Outcome.UNKNOWN)  # part of it was on its way already
+    assert [(line["event"], line["level"]) for line in logged(doubtful)] == [("payment.finished", "warning")]
+
+
+def test_a_flood_of_malformed_requests_or_dropped_clients_is_told_of_and_counted_but_not_each() -> None:
+    now, stream = [0.0], io.BytesIO()
+    sink = LogSink(configure("info", "json", stream), lambda: now[0])
+    for number in range(500):
+        sink.publish(refused(number))
+        sink.publish(ClientDropped("too_many_connections"))
+        sink.publish(payment())
+    sink.publish(ClientDropped("not_reading"))
+    now[0] += 10
+    sink.publish(refused())
+    sink.publish(ClientDropped("too_many_connections"))
+    told = lines(stream)
+    assert sum(line["event"] == "payment.finished" for line in told) == 500
+    malformed = [line for line in told if line["event"] == "request.malformed"]
+    assert (len(malformed), malformed[-1]["suppressed"]) == (21, 480)
+    dropped = [
+        (line["reason"], line["suppressed"], line["level"]) for line in told if line["event"] == "client.dropped"
+    ]
+    many = "too_many_connections"
+    assert dropped == [(many, 0, "warning"), ("not_reading", 0, "warning"), (many, 499, "warning")]
 
 
 def test_the_console_has_no_colours_and_ends_its_lines() -> None:

@@ -11,6 +11,7 @@ from proxy.core.events import (
     AttemptFinished,
     BreakerChanged,
     CallRejected,
+    ClientDropped,
     Event,
     PaymentFinished,
     RetryDenied,
@@ -26,6 +27,7 @@ from proxy.edges.metrics_series import STATES
 
 SERIES = {
     "holdfast_requests_total": {"route", "upstream", "method", "status", "outcome"},
+    "holdfast_clients_dropped_total": {"reason"},
     "holdfast_request_duration_seconds": {"route", "upstream"},
     "holdfast_attempts_total": {"upstream", "result"},
     "holdfast_attempt_duration_seconds": {"upstream"},
@@ -40,8 +42,11 @@ SERIES = {
     "holdfast_inflight_requests": {"upstream"},
     "holdfast_unknown_outcomes": {"upstream"},
     "holdfast_unknown_outcomes_trimmed_total": {"upstream"},
+    "holdfast_ledger_losses_total": {"upstream"},
+    "holdfast_ledger_restored_total": {"upstream"},
     "holdfast_followups_total": {"upstream", "result"},
     "holdfast_redis_up": set(),
+    "holdfast_store_warnings": set(),
     "holdfast_redis_errors_total": {"operation"},
     "holdfast_build_info": {"version"},
 }
@@ -98,6 +103,7 @@ CASES: list[tuple[Event, str, dict[str, str]]] = [
     (payment(), "requests_total", ANSWER),
     (payment(status=599), "requests_total", {**ANSWER, "status": "599"}),
     (payment(method="PROPFIND"), "requests_total", {**ANSWER, "method": "OTHER"}),
+    (ClientDropped("not_reading"), "clients_dropped_total", {"reason": "not_reading"}),
     (payment(), "request_duration_seconds_count", {"route": "/api/payment", "upstream": "mock"}),
     (
         AttemptFinished("mock", "r", 1, Row.TIMEOUT, None, None, 3, probe=False),

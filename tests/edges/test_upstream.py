@@ -89,10 +89,13 @@ async def test_an_answer_may_arrive_byte_by_byte() -> None:
         (b"HTTP/1.1 200", 200, b""),
         (b"HTTP/1.1 299 Tr\xe8s bien: oui  et non", 299, b"Tr\xe8s bien: oui  et non"),
         (b"HTTP/1.0 999 x", 999, b"x"),
+        (b"HTTP/1.1 200 O\x01\x00K", 200, b"O  K"),
+        (b"HTTP/1.1 200 \x1b[31mOK\x7f", 200, b" [31mOK "),
+        (b"HTTP/1.1 200 a\tb", 200, b"a\tb"),
     ],
 )
 @on_both_loops
-async def test_odd_reason_phrases_are_kept(line: bytes, status: int, reason: bytes) -> None:
+async def test_odd_reason_phrases_are_kept_but_for_control_bytes(line: bytes, status: int, reason: bytes) -> None:
     answer = await answer_to(answering(line + b"\r\nContent-Length: 0\r\n\r\n"))
     assert (answered(answer).status, answered(answer).reason, whole(answer)) == (status, reason, b"")
 
@@ -139,13 +142,51 @@ async def test_answers_without_a_body_keep_the_connection_in_step(method: str, r
     [
         b"HTTP/1.1 200 OK\r\n\r\nto the end",
         b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nto the end",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\nto the end",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nto the end",
     ],
 )
 @on_both_loops
 async def test_a_body_without_length_ends_with_the_connection(raw: bytes) -> None:
     answer = await answer_to(answering_then_eof(raw))
     assert (answered(answer).status, whole(answer)) == (200, b"to the end")
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        *(b"gzip", b"GZIP", b"xchunked", b"gzip, chunked", b"chunked, gzip", b"br,chunked", b"chunked, chunked"),
+        *(b"chunked;q=1", b"deflate\r\nTransfer-Encoding: chunked"),
+    ],
+)
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 15\r\n"])
+@on_both_loops
+async def test_a_body_that_nobody_decoded_is_never_passed_on_as_if_it_were_plain(coding: bytes, length: bytes) -> None:
+    raw = b"HTTP/1.1 201 Created\r\nX-Id: 7\r\n" + length + b"Transfer-Encoding: " + coding + b"\r\n\r\n"
+    script = answering_then_eof(raw + b"5\r\nhello\r\n0\r\n\r\n")
+    async with serving(script) as server, connected(server.port) as upstream:
+        failure = await upstream.send(payment(), timeout=5)
+        assert len(upstream._pool) == 0
+    assert told(failure) == (Certainty.CUT, WireError.JUNK)
+    assert (failed(failure).status, failed(failure).headers[0]) == (201, (b"X-Id", b"7"))
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", b"200"), ("POST", b"204"), ("GET", b"304")])
+@on_both_loops
+async def test_a_coding_of_no_body_needs_no_decoding(method: str, status: bytes) -> None:
+    raw = b"HTTP/1.1 " + status + b" X\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+    async with serving(answering(raw)) as server, connected(server.port) as upstream:
+        answer = await upstream.send(payment(method, body=None), timeout=5)
+    assert (answered(answer).status, whole(answer)) == (int(status), b"")
+
+
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"identity, chunked", b"CHUNKED"])
+@on_both_loops
+async def test_chunks_may_be_spelt_and_padded_as_old_servers_do(coding: bytes) -> None:
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: " + coding + b"\r\n\r\n5  \r\nhello\r\n0 \r\n\r\n"
+    async with serving(answering(raw)) as server, connected(server.port) as upstream:
+        answers = [await upstream.send(payment(), timeout=5) for _ in range(2)]
+    assert [whole(answer) for answer in answers] == [b"hello"] * 2
+    assert len(server.peers) == 1
 
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 3\r\n"])
@@ -211,5 +252,7 @@ async def test_small_packets_are_not_delayed() -> None:
     """TCP_NODELAY: the event loops set it by themselves; this is where we would notice if they stopped."""
     async with serving(answering(OK)) as server, connected(server.port) as upstream:
         await upstream.send(payment(), timeout=5)
-        sock = upstream._pool._idle[0]._transport.get_extra_info("socket")
+        transport = upstream._pool._idle[0]._transport
+        assert transport is not None
+        sock = transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from proxy.core.model import Certainty, WireError
 from tests.edges.hostile import (
     OK,
+    answering,
     eof_at_once,
     reading,
     reset_at_once,
     serving,
+    until,
 )
 from tests.edges.upstream_kit import PAYMENT, connected, on_both_loops, payment, told, whole
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from proxy.core.model import TransportFailure
+    from proxy.edges.connection import Connection
     from tests.edges.hostile import Peer, Script
 
 
@@ -133,3 +137,88 @@ async def test_a_handshake_that_is_not_answered() -> None:
         failure = await upstream.send(payment(), timeout=5)
         await server.done()
     assert told(failure) == (Certainty.NOT_SENT, WireError.CONNECT_TIMEOUT)
+
+
+async def held(peer: Peer, go: asyncio.Event, context: ssl.SSLContext) -> None:
+    """Holds the handshake until `go`, then is an ordinary TLS server that reads whatever comes."""
+    hello = await peer.read()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    incoming.write(hello)
+    await go.wait()
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            await peer.send(outgoing.read())
+            data = await peer.read()
+            if not data:
+                return
+            incoming.write(data)
+    await peer.send(outgoing.read())
+    while data := await peer.read():
+        incoming.write(data)
+        with contextlib.suppress(ssl.SSLError):
+            arrived.append(tls.read())
+
+
+arrived: list[bytes] = []
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["finishes late", "never finishes"])
+@on_both_loops
+async def test_a_handshake_that_finishes_after_the_end_sends_nothing(late: bool, certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    go = asyncio.Event()
+    arrived.clear()
+
+    async def script(peer: Peer) -> None:
+        await held(peer, go, context)
+
+    trusting = ssl.create_default_context(cafile=certificate)
+    async with (
+        serving(script) as server,
+        connected(server.port, ssl=trusting, server_hostname="localhost") as upstream,
+    ):
+        sending = asyncio.create_task(upstream.send(payment(), timeout=5))
+        await until(lambda: bool(server.arrived) and server.arrived[0] != b"")
+        if late:
+            go.set()  # what the server says next and the end come in the same turn
+        upstream.give_up()
+        failure = await sending
+        assert told(failure) == (Certainty.NOT_SENT, WireError.CONNECT_TIMEOUT)
+        go.set()
+        await server.done()
+    assert arrived in ([], [b""])
+
+
+@on_both_loops
+async def test_after_the_end_nothing_is_connected_and_nothing_sent() -> None:
+    async with serving(answering(OK)) as server, connected(server.port) as upstream:
+        assert whole(await upstream.send(payment(), timeout=5)) == b"ok"  # and leaves a pooled connection
+        upstream.give_up()
+        for max_idle_age in (None, 0):
+            failure = await upstream.send(payment(), timeout=5, max_idle_age=max_idle_age)
+            assert told(failure) == (Certainty.NOT_SENT, WireError.CONNECT_TIMEOUT)
+    assert server.arrived == [PAYMENT]
+
+
+@on_both_loops
+async def test_the_end_comes_between_the_connection_and_the_first_byte() -> None:
+    """The narrowest place: the connection is there, and the one who asked for it has not gone on yet."""
+    async with serving(answering(OK)) as server, connected(server.port) as upstream:
+        dial = upstream._dialer.dial
+
+        async def dial_to_the_end(timeout: float) -> Connection | TransportFailure:
+            connection = await dial(timeout)
+            upstream.give_up()
+            return connection
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(upstream._dialer), "dial", lambda _, timeout: dial_to_the_end(timeout))
+            failure = await upstream.send(payment(), timeout=5)
+        assert told(failure) == (Certainty.NOT_SENT, WireError.CONNECT_TIMEOUT)
+        await server.done()
+    assert server.arrived == [b""]

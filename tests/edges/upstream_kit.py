@@ -61,10 +61,10 @@ PAYMENT = b"POST /api/payment HTTP/1.1\r\nHost: upstream\r\nContent-Length: 2\r\
 
 @contextlib.asynccontextmanager
 async def connected(port: int, **options: Any) -> AsyncIterator[HttpUpstream]:
-    """An upstream at 127.0.0.1; `now` goes to the upstream, all else to its target."""
-    clock = {"now": options.pop("now")} if "now" in options else {}
+    """An upstream at 127.0.0.1; `now`, `draw` and `resolver` go to the upstream, all else to its target."""
+    injected = {name: options.pop(name) for name in ("now", "draw", "resolver") if name in options}
     defaults = {"host": "127.0.0.1", "ssl": None, "server_hostname": None, "connect_timeout": PATIENCE}
-    upstream = HttpUpstream(Target(port=port, **(defaults | options)), **clock)
+    upstream = HttpUpstream(Target(port=port, **(defaults | options)), **injected)
     try:
         yield upstream
     finally:

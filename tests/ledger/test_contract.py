@@ -8,10 +8,10 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from proxy.core.ledger import State
+from proxy.core.ledger import Ground, State
 from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.redis_ledger import RedisLedger
-from proxy.ports import LedgerStore, Tracked
+from proxy.ports import LedgerStore
 from tests.ledger.entries import UP, told, write
 
 LEASE = 30.0
@@ -68,14 +68,14 @@ async def test_a_call_in_flight_ends_as_its_owner_says(store: LedgerStore, ended
 
 
 @pytest.mark.parametrize("later", [State.UNKNOWN, State.NOT_SENT, State.FINAL])
-async def test_nothing_follows_final(store: LedgerStore, later: State) -> None:
+async def test_nothing_follows_what_is_settled(store: LedgerStore, later: State) -> None:
     await store.claim(write(), "r1/1", LEASE)
     await store.settle(UP, [told(State.FINAL)])
     answer = await store.claim(write(), "r2/1", LEASE)
     assert answer.prior is not None
     assert (answer.prior.state, answer.prior.status) == (State.FINAL, 201)
     assert await state(store) is State.FINAL
-    await store.settle(UP, [told(later, "r2/1", status=402 if later is State.FINAL else None)])
+    await store.settle(UP, [told(later, "r2/1", settles=False, status=402 if later is State.FINAL else None)])
     entry = await store.entry(UP, "a")
     assert entry is not None
     assert (entry.state, entry.status, entry.calls) == (State.FINAL, 201, 2)
@@ -116,7 +116,7 @@ async def test_a_payment_that_was_not_sent_starts_anew(store: LedgerStore) -> No
 async def test_a_dead_owner_leaves_unknown_which_whoever_lists_finds(store: LedgerStore) -> None:
     await crash(store)
     assert [(entry.write.id, entry.lapsed) for entry in await store.entries(UP, State.UNKNOWN, 10)] == [("a", True)]
-    assert await store.count(UP) == Tracked(1)
+    assert (await store.count(UP)).unknown == 1
 
 
 async def test_whoever_claims_next_learns_of_the_dead_owner(store: LedgerStore) -> None:
@@ -177,7 +177,7 @@ async def test_not_once_another_call_has_begun(store: LedgerStore) -> None:
 async def test_a_lease_can_be_renewed_by_its_owner_only(store: LedgerStore) -> None:
     await store.claim(write(), "r1/1", 0.2)
     await store.claim(write("b"), "r1/2", 0.2)
-    await store.renew(UP, {"a": "r1/1", "b": "r2/1"}, LEASE)
+    assert await store.renew(UP, [("a", "r1/1"), ("b", "r2/1"), ("gone", "r1/3")], LEASE) == {"b", "gone"}
     await asyncio.sleep(0.25)
     assert await state(store, "a") is State.IN_FLIGHT
     assert await state(store, "b") is State.UNKNOWN
@@ -233,6 +233,70 @@ async def test_lists_by_state_bounded_and_in_order(store: LedgerStore) -> None:
     assert await ids(None) == "edcba"
     assert await ids(None, 2) == "ed"
     assert list(await store.entries("other", None, 10)) == []
+
+
+async def test_what_a_dead_replica_left_is_in_the_list_of_everything(store: LedgerStore) -> None:
+    await crash(store)
+    await store.count(UP)
+    assert [(entry.write.id, entry.state) for entry in await store.entries(UP, None, 10)] == [("a", State.UNKNOWN)]
+
+
+@pytest.mark.parametrize("ground", [Ground.REFUSAL, Ground.OTHER])
+async def test_what_no_settling_answer_made_final_begins_anew_and_dies_as_unknown(
+    store: LedgerStore, ground: Ground
+) -> None:
+    await store.claim(write(), "r1/1", LEASE)
+    await store.settle(UP, [told(State.FINAL, ground=ground, status=429)])
+    answer = await store.claim(write(body="b2"), "dead/1", SHORT)
+    assert answer.prior is not None
+    assert (answer.prior.state, answer.prior.ground, answer.prior.status) == (State.FINAL, ground, 429)
+    assert await state(store) is State.IN_FLIGHT
+    await asyncio.sleep(2 * SHORT)
+    (entry,) = await store.entries(UP, State.UNKNOWN, 10)
+    assert (entry.write.body, entry.lapsed) == ("b2", True)
+    await store.settle(UP, [told(State.UNKNOWN, "dead/1")])
+    await store.settle(UP, [told(State.FINAL, "r7/1", ground=Ground.SUCCESS)])
+    settled = await store.entry(UP, "a")
+    assert settled is not None
+    assert (settled.state, settled.ground, settled.status) == (State.FINAL, Ground.SUCCESS, 201)
+
+
+async def test_a_key_that_the_provider_has_forgotten_is_a_new_payment(store: LedgerStore) -> None:
+    await store.claim(write(), "r1/1", LEASE)
+    await store.settle(UP, [told(State.FINAL)])
+    await store.claim(write(), "r2/1", LEASE, 1000.0)
+    assert await state(store) is State.FINAL
+    await store.settle(UP, [told(State.NOT_SENT, "r2/1")])
+    await store.claim(write(), "r3/1", LEASE, 0.0)
+    assert await state(store) is State.IN_FLIGHT
+    await store.settle(UP, [told(State.UNKNOWN, "r3/1")])
+    assert await state(store) is State.UNKNOWN
+
+
+async def test_what_the_store_has_lost_is_made_anew_and_what_it_knows_is_told(store: LedgerStore) -> None:
+    for id_, ended in [("a", State.FINAL), ("b", State.UNKNOWN)]:
+        await store.claim(write(id_), f"r1/{id_}", LEASE)
+        await store.settle(UP, [told(ended, f"r1/{id_}", id_=id_)])
+    restored = await store.restore(UP, [told(State.UNKNOWN, id_=id_) for id_ in "abc"])
+    assert (restored.missing, restored.resolved, restored.tracked.unknown) == (frozenset("c"), frozenset("a"), 2)
+    entry = await store.entry(UP, "c")
+    assert entry is not None
+    assert (entry.state, entry.write, entry.attempts) == (State.UNKNOWN, write("c"), 1)
+    await asyncio.sleep(RETENTION + 0.1)
+    assert [entry.write.id for entry in await store.entries(UP, State.UNKNOWN, 10)] == ["b", "c"]
+
+
+async def test_a_ledger_has_one_beginning(store: LedgerStore) -> None:
+    first = (await store.claim(write(), "r1/1", LEASE)).tracked.began
+    assert first
+    assert (await store.settle(UP, [told(State.FINAL)])).began == first
+    assert (await store.count(UP)).began == first
+
+
+async def test_books_once_kept_are_known_to_every_replica(store: LedgerStore) -> None:
+    assert await store.upstreams(["one"]) == {"one"}
+    assert await store.upstreams(["two"]) == {"one", "two"}
+    assert await store.upstreams([]) == {"one", "two"}
 
 
 async def test_of_many_at_once_one_gets_it(store: LedgerStore) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from proxy.bookkeeper import Bookkeeper
 from proxy.core.config import Followup as Limits
 from proxy.core.errors import StoreUnavailable
-from proxy.core.events import FollowedUp, TurnFailed
-from proxy.core.ledger import Entry, Settlement, State, Write
-from proxy.core.model import Outcome, Payment
+from proxy.core.events import FollowedUp, LedgerLost, TurnFailed
+from proxy.core.ledger import Entry, Ground, Settlement, State, Write
+from proxy.core.model import Outcome, Payment, Result
+from proxy.edges.config_file import load_profile
 from proxy.edges.memory_ledger import MemoryLedger
 from proxy.followup import Case, Followup
 from proxy.ports import Claimed, Tracked
@@ -20,6 +24,7 @@ from proxy.resend import resend
 from tests.fakes import (
     HANG,
     KEYED,
+    NO_KEYS,
     READ,
     REFUSED,
     RESET,
@@ -30,6 +35,7 @@ from tests.fakes import (
     RecordingSink,
     Step,
     payment,
+    profile,
     response,
     settled,
     upstream,
@@ -46,10 +52,19 @@ class Entries(MemoryLedger):
         super().__init__(clock.wall, retention_seconds=3600, most_unknown=100)
         self.trips: list[str] = []
         self.mode = "up"
+        self._clock = clock
 
-    async def claim(self, write: Write, owner: str, lease_seconds: float) -> Claimed:
+    def retention(self, seconds: float) -> None:
+        """Keep what is known for another time from now on."""
+        self._retention = seconds
+
+    def lose(self) -> None:
+        """Come back without anything, as a store that keeps nothing does."""
+        super().__init__(lambda: self._clock.wall() + 1e-3, retention_seconds=3600, most_unknown=100)
+
+    async def claim(self, write: Write, owner: str, lease_seconds: float, trusted_seconds: float = math.inf) -> Claimed:
         self._come("claim")
-        answer = await super().claim(write, owner, lease_seconds)
+        answer = await super().claim(write, owner, lease_seconds, trusted_seconds)
         self._leave("claim")
         return answer
 
@@ -59,9 +74,9 @@ class Entries(MemoryLedger):
         self._leave("settle")
         return answer
 
-    async def renew(self, upstream: str, held: Mapping[str, str], lease_seconds: float) -> None:
+    async def renew(self, upstream: str, held: Sequence[tuple[str, str]], lease_seconds: float) -> frozenset[str]:
         self._come("renew")
-        await super().renew(upstream, held, lease_seconds)
+        return await super().renew(upstream, held, lease_seconds)
 
     def _come(self, operation: str) -> None:
         self.trips.append(operation)
@@ -241,9 +256,290 @@ async def test_a_key_refused_for_another_body_says_nothing_of_the_payment_whose_
     bench = await unknown_before()
     other = payment("POST", *KEYED.headers, body=b'{"a":2}')
     answer = await bench.corridor(response(422)).pay(other)
-    assert (answer.status, answer.outcome) == (422, Outcome.FINAL)
+    assert (answer.status, answer.outcome) == (422, Outcome.UNKNOWN)
     await bench.written()
     assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_key_refused_for_another_body_is_final_where_the_payment_whose_key_it_is_is_known() -> None:
+    bench = Bench()
+    await bench.corridor(response(201)).pay()
+    await bench.written()
+    answer = await bench.corridor(response(422)).pay(payment("POST", *KEYED.headers, body=b'{"a":2}'))
+    assert (answer.status, answer.outcome) == (422, Outcome.FINAL)
+    await bench.written()
+    (entry,) = await bench.entries.all()
+    assert (entry.state, entry.status, entry.ground) == (State.FINAL, 201, Ground.SUCCESS)
+
+
+@pytest.mark.parametrize("refusal", [429, 403, 400, 302])
+async def test_what_no_settling_answer_made_final_hides_nothing_that_the_key_does_later(refusal: int) -> None:
+    """promises.md E: a limiter's 429, then a charge whose answer is lost, then an open breaker or a dead provider."""
+    bench = Bench()
+    assert (await bench.corridor(response(refusal)).pay()).outcome is Outcome.FINAL
+    await bench.written()
+    assert (await bench.corridor(RESET).pay()).outcome is Outcome.UNKNOWN
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+    for result in (REFUSED, response(429), response(400)):
+        assert (await bench.corridor(result).pay()).outcome is Outcome.UNKNOWN
+        await bench.written()
+        assert await bench.entries.states() == [State.UNKNOWN]
+    assert (await bench.corridor(response(201)).pay()).outcome is Outcome.FINAL
+    await bench.written()
+    assert await bench.entries.states() == [State.FINAL]
+
+
+async def test_a_redirect_that_may_have_been_carried_out_is_never_followed_by_not_sent() -> None:
+    bench = Bench()
+    await bench.corridor(response(302)).pay()
+    await bench.written()
+    assert (await bench.corridor(REFUSED).pay()).outcome is Outcome.UNKNOWN
+    await bench.written()
+    (entry,) = await bench.entries.all()
+    assert (entry.state, entry.ground, entry.status) == (State.FINAL, Ground.OTHER, 302)
+
+
+async def test_a_success_under_a_key_past_its_retention_says_nothing_of_what_is_unknown() -> None:
+    bench = await unknown_before()
+    bench.clock.advance(2 * 3600)
+    answer = await bench.corridor(response(201)).pay()
+    assert (answer.status, answer.outcome) == (201, Outcome.UNKNOWN)
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_payment_under_a_key_past_its_retention_is_listed_if_its_answer_is_lost() -> None:
+    bench = Bench()
+    await bench.corridor(response(201)).pay()
+    await bench.written()
+    bench.entries.retention(10 * 3600)
+    await bench.corridor(response(201)).pay()
+    await bench.written()
+    bench.clock.advance(2 * 3600)
+    assert (await bench.corridor(RESET).pay()).outcome is Outcome.UNKNOWN
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_the_same_key_by_another_profile_leaves_the_doubt() -> None:
+    bench = Bench()
+    there = payment("POST", *KEYED.headers, target=b"/v1/charges")
+    await bench.corridor(RESET).pay(there)
+    await bench.written()
+    keeper = bench.books[0]
+    stripe = Corridor(
+        response(201), config=ONCE, clock=bench.clock, ledger=keeper, facts=load_profile("stripe", Path())
+    )
+    assert (await stripe.pay(there)).outcome is Outcome.UNKNOWN
+    await bench.written()
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_the_same_key_at_another_address_is_another_payment() -> None:
+    bench = await unknown_before()
+    moved = upstream(url="http://elsewhere.test:4000", retry={"max_retries": 0})
+    assert (await bench.corridor(response(201), config=moved).pay()).outcome is Outcome.FINAL
+    await bench.written()
+    assert sorted(await bench.entries.states()) == [State.FINAL, State.UNKNOWN]
+
+
+@pytest.mark.parametrize("again", [response(404), response(401), REFUSED])
+async def test_a_write_that_is_safe_to_repeat_is_in_the_books_and_in_doubt_all_the_same(again: Result) -> None:
+    """promises.md F: Stripe's DELETE, unanswered, then 404 as whoever repeats it gets it."""
+    stripe = load_profile("stripe", Path())
+    bench = Bench()
+    keeper = book(bench.entries, bench.clock)
+    corridor = Corridor(
+        TIMEOUT, again, config=upstream(retry={"max_retries": 1}), clock=bench.clock, ledger=keeper, facts=stripe
+    )
+    answer = await corridor.pay(payment("DELETE", target=b"/v1/subscriptions/sub_1"))
+    await keeper.drain(0)
+    assert (answer.outcome, len(corridor.transport.sent)) == (Outcome.UNKNOWN, 2)
+    assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_write_that_is_safe_to_repeat_is_settled_by_its_success() -> None:
+    bench = Bench()
+    keeper = book(bench.entries, bench.clock)
+    corridor = Corridor(
+        TIMEOUT,
+        response(200),
+        config=upstream(),
+        clock=bench.clock,
+        ledger=keeper,
+        facts=load_profile("stripe", Path()),
+    )
+    assert (await corridor.pay(payment("DELETE", target=b"/v1/x"))).outcome is Outcome.FINAL
+    await keeper.drain(0)
+    assert await bench.entries.states() == [State.FINAL]
+
+
+class Breaking:
+    """A streamed body that breaks off, or does not."""
+
+    def __init__(self, trouble: Exception | None) -> None:
+        self.trouble = trouble
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"part"
+        if self.trouble is not None:
+            raise self.trouble
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("trouble", "read", "state"),
+    [
+        (None, True, State.FINAL),
+        (ConnectionError("cut"), True, State.UNKNOWN),
+        (ConnectionError("cut"), False, State.FINAL),
+    ],
+)
+async def test_a_streamed_answer_is_settled_by_how_it_ends(trouble: Exception | None, read: bool, state: State) -> None:
+    """promises.md G: what breaks off within a large answer is as unknown as within a small one."""
+    bench = Bench()
+    corridor = bench.corridor(response(201, body=Breaking(trouble)))
+    answer = await corridor.pay()
+    await bench.written()
+    assert (await bench.entries.states(), corridor.gate.in_flight) == ([State.IN_FLIGHT], 1)
+    assert not isinstance(answer.body, bytes)
+    if read:
+        with suppress(ConnectionError):
+            assert [chunk async for chunk in answer.body] == [b"part"]
+    await answer.body.aclose()
+    await bench.written()
+    assert await bench.entries.states() == [state]
+    assert (corridor.gate.in_flight, corridor.forwarder.under_way) == (0, 0)
+
+
+@pytest.mark.parametrize("mode", ["away", "silent"])
+@pytest.mark.parametrize("result", [REFUSED, response(429), response(400)])
+async def test_a_client_s_key_is_never_told_more_than_is_known_while_the_ledger_is_away(
+    mode: str, result: object
+) -> None:
+    """promises.md M: it may be listed as unknown, and nobody can look."""
+    bench = Bench()
+    bench.entries.mode = mode
+    answer = await bench.corridor(result).pay()
+    assert (answer.outcome, answer.degraded) == (Outcome.UNKNOWN, "ledger")
+    bench.entries.mode = "up"
+    await bench.written()
+    assert State.UNKNOWN not in await bench.entries.states(), "what this call did is known"
+
+
+async def test_without_the_ledger_a_request_with_no_key_of_its_client_s_is_told_what_it_did() -> None:
+    bench = Bench()
+    bench.entries.mode = "away"
+    for one in (payment("POST"), UNKEYED):
+        assert (await bench.corridor(REFUSED).pay(one)).outcome is Outcome.NOT_SENT
+
+
+async def test_a_call_that_waits_takes_nothing_from_the_call_it_waits_for() -> None:
+    """promises.md D: on one replica the waiter's name must not stand for the owner's when leases are renewed."""
+    bench = Bench(auto=False)
+    keeper = book(bench.entries, bench.clock)
+    patient = upstream(timeouts={"attempt": "9s", "total": "60s"}, retry={"max_retries": 0})
+    first, second = (Corridor(step, config=patient, clock=bench.clock, ledger=keeper) for step in (HANG, response(201)))
+    keeper.know(["mock"])
+    keeping = asyncio.create_task(keeper.run())
+    one = asyncio.create_task(first.pay())
+    await first.transport.started.wait()
+    two = asyncio.create_task(second.pay())
+    for _ in range(80):
+        await settled()
+        bench.clock.advance(0.1)
+    await settled()
+    assert not second.transport.started.is_set()
+    assert await bench.entries.states() == [State.IN_FLIGHT]
+    first.transport.give_up()
+    assert (await one).outcome is Outcome.UNKNOWN
+    for _ in range(10):
+        await settled()
+        bench.clock.advance(0.1)
+    assert (await two).outcome is Outcome.FINAL
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await keeper.drain(0)
+    assert await bench.entries.states() == [State.FINAL]
+
+
+async def test_a_call_whose_lease_is_over_no_longer_speaks_for_its_key() -> None:
+    """This replica stood still for longer than its lease; another took the key, and lost its answer."""
+    bench = Bench()
+    slow, other = bench.corridor(Step(REFUSED, takes=6.0)), bench.corridor(RESET)
+    answer = await slow.pay()
+    assert answer.outcome is Outcome.UNKNOWN
+    assert (await other.pay()).outcome is Outcome.UNKNOWN
+    without = await bench.corridor(Step(REFUSED, takes=6.0)).pay(payment("POST"))
+    assert without.outcome is Outcome.NOT_SENT, "nobody else has a key of ours"
+
+
+async def test_unknown_outcomes_that_the_store_has_lost_are_told_and_written_back() -> None:
+    """operations.md O1."""
+    bench = Bench(auto=False)
+    keeper = book(bench.entries, bench.clock)
+    sink = RecordingSink()
+    keeper.recovery._events = sink
+    corridor = Corridor(RESET, response(201), config=ONCE, clock=bench.clock, ledger=keeper)
+    keeper.know(["mock"])
+    await corridor.pay()
+    await corridor.pay(payment("POST", (b"Idempotency-Key", b"k-2")))
+    await keeper.drain(0)
+    keeping = asyncio.create_task(keeper.run())
+    await turn(bench, 2)
+    bench.entries.lose()
+    await turn(bench, 3)
+    assert await bench.entries.states() == [State.UNKNOWN]
+    assert sink.of(LedgerLost) == [LedgerLost("mock", 1, 1)]
+    assert keeper.unknown("mock") == 1
+    await turn(bench, 60)
+    assert len(sink.of(LedgerLost)) == 1, "a loss is told once"
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_loss_that_nobody_can_mend_is_told_all_the_same() -> None:
+    bench = Bench(auto=False)
+    await bench.corridor(RESET).pay()
+    await bench.written()
+    other, sink = book(bench.entries, bench.clock, "r9"), RecordingSink()
+    other.recovery._events = sink
+    other.know(["mock"])
+    keeping = asyncio.create_task(other.run())
+    await turn(bench, 3)
+    assert other.unknown("mock") == 1
+    bench.entries.lose()
+    await turn(bench, 3)
+    assert sink.of(LedgerLost) == [LedgerLost("mock", 1, 0)]
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_claim_that_the_store_has_lost_is_taken_again_so_that_a_crash_leaves_a_trace() -> None:
+    bench = Bench(auto=False)
+    keeper = book(bench.entries, bench.clock)
+    corridor = Corridor(HANG, config=ONCE, clock=bench.clock, ledger=keeper)
+    keeper.know(["mock"])
+    paying = asyncio.create_task(corridor.pay())
+    await corridor.transport.started.wait()
+    keeping = asyncio.create_task(keeper.run())
+    bench.entries.lose()
+    await turn(bench, 3)
+    assert await bench.entries.states() == [State.IN_FLIGHT]
+    for task in (keeping, paying):
+        task.cancel()
+    await asyncio.gather(keeping, paying, return_exceptions=True)
+
+
+async def turn(bench: Bench, seconds: int) -> None:
+    """Let the background work of so many seconds be done."""
+    for _ in range(2 * seconds):
+        await settled()
+        bench.clock.advance(0.5)
+    await settled()
 
 
 async def test_a_key_older_than_the_provider_keeps_it_is_sent_once_only() -> None:
@@ -389,6 +685,44 @@ async def test_it_stops_where_a_resend_would_not_be_safe_any_more() -> None:
     await bench.run()
     assert bench.results() == ["stopped"]
     assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_a_reload_to_another_address_or_profile_ends_it_and_leaves_it_listed() -> None:
+    """promises.md B."""
+    for other in (
+        {"config": upstream(url="http://elsewhere.test:4000", retry={"max_retries": 0})},
+        {"facts": NO_KEYS},
+        {"facts": profile(name="generic", declines=[{"statuses": [418]}])},
+    ):
+        bench = Following(RESET)
+        await bench.one.pay()
+        bench.one = Corridor(clock=bench.clock, ledger=bench.books[0], followup=bench.followup, **other)
+        await bench.run()
+        assert bench.results() == ["stopped"]
+        assert bench.one.transport.sent == []
+        assert await bench.entries.states() == [State.UNKNOWN]
+
+
+async def test_the_end_of_the_replica_undercuts_no_wait_that_was_asked_for() -> None:
+    """promises.md Q."""
+    busy = response(503, (b"Retry-After", b"90"))
+    bench = Following(busy)
+    await bench.one.pay()
+    await bench.run(4)
+    assert await bench.followup.last_try(1.0) == 1
+    assert len(bench.one.transport.sent) == 1
+
+
+async def test_it_does_not_take_a_refusal_of_somebody_else_for_an_answer() -> None:
+    """promises.md E: what it did not ask it never resolves."""
+    bench = Following(RESET, response(201))
+    await bench.one.pay()
+    await bench.written()
+    assert (await bench.corridor(response(403)).pay()).outcome is Outcome.UNKNOWN
+    await bench.written()
+    await bench.run()
+    assert bench.results() == ["resolved"]
+    assert len(bench.one.transport.sent) == 2
 
 
 async def test_it_is_no_probe_and_waits_for_the_breaker() -> None:

@@ -81,7 +81,7 @@ class Replicas(RuleBasedStateMachine):
     @rule(call=calls)
     def renew(self, call: Call) -> None:
         if call in self.live:
-            self.do(self.ledger.renew(UP, {call.id: call.owner}, LEASE))
+            self.do(self.ledger.renew(UP, [(call.id, call.owner)], LEASE))
             call.until = self.now + LEASE
 
     @rule(call=calls)

@@ -27,7 +27,14 @@ async def test_status_of_a_replica_alone(clock: FakeClock, serve: Open) -> None:
         "uptime_seconds": 100.0,
         "draining": False,
     }
-    assert status["store"] == {"kind": "memory", "up": True, "shared": False, "degraded": None, "on_outage": None}
+    assert status["store"] == {
+        "kind": "memory",
+        "up": True,
+        "shared": False,
+        "degraded": None,
+        "on_outage": None,
+        "warnings": [],
+    }
     assert status["shared"] is False
     assert status["replicas"] == ["r1"]
     assert status["upstreams"]["mock"]["breaker"]["state"] == "closed"
@@ -59,14 +66,9 @@ async def test_status_while_the_store_is_away(clock: FakeClock, serve: Open) -> 
     store.away = True
     await rig.gate.refresh()
     _, after = await ask(client, "GET", "/api/status")
-    assert before["store"] == {"kind": "redis", "up": True, "shared": True, "degraded": None, "on_outage": "local"}
-    assert after["store"] == {
-        "kind": "redis",
-        "up": False,
-        "shared": True,
-        "degraded": "breaker",
-        "on_outage": "local",
-    }
+    shared = {"kind": "redis", "shared": True, "on_outage": "local", "warnings": []}
+    assert before["store"] == {**shared, "up": True, "degraded": None}
+    assert after["store"] == {**shared, "up": False, "degraded": "breaker"}
 
 
 async def test_summary_with_its_facts(clock: FakeClock, serve: Open) -> None:

@@ -1,26 +1,32 @@
 -- Take an entry for a call, making it if it is new.
--- ARGV[4] id, ARGV[5] owner, ARGV[6] lease in ms, then of the write: ARGV[7] method, ARGV[8] route, ARGV[9] request id,
--- ARGV[10] reference, ARGV[11] keyed 0 or 1, ARGV[12] body
--- Returns {held 0 or 1, now, UNKNOWN entries, forgotten ones, entry before: state, status, since, changed, body}
+-- ARGV[4] id, ARGV[5] owner, ARGV[6] lease in ms, ARGV[7] ms for which the provider keeps a key, then of the write:
+-- ARGV[8] method, ARGV[9] route, ARGV[10] request id, ARGV[11] reference, ARGV[12] keyed 0 or 1, ARGV[13] body,
+-- ARGV[14] rule
+-- Returns {tracked, held 0 or 1, now, entry before: state, ground, status, since, changed, body, rule}
+begin()
 sweep(20)
 local id, owner = ARGV[4], ARGV[5]
-local was = redis.call('HMGET', KEYS[1] .. id, 'state', 'status', 'since', 'changed', 'body', 'owner', 'lease')
+local key = KEYS[1] .. id
+local was = redis.call('HMGET', key, 'state', 'ground', 'status', 'since', 'changed', 'body', 'rule', 'owner', 'lease')
 local state = was[1] or ''
-if state ~= '' and was[6] ~= '' then
-  if tonumber(was[7]) > now then return {1, now, count(), trimmed, '', '', '', '', ''} end
+if (was[8] or '') ~= '' then
+  if tonumber(was[9]) > now then return {tracked(), 1, now, '', '', '', '', '', '', ''} end
   if state == 'in_flight' then
     lapse(id)
     state = 'unknown'
   end
 end
-redis.call('HSET', KEYS[1] .. id, 'owner', owner, 'lease', now + ARGV[6], 'lapsed', 0)
-redis.call('HINCRBY', KEYS[1] .. id, 'calls', 1)
+redis.call('HSET', key, 'owner', owner, 'lease', now + ARGV[6], 'lapsed', 0)
+redis.call('HINCRBY', key, 'calls', 1)
 redis.call('ZADD', KEYS[3], now + ARGV[6], id)
-if state == '' or state == 'not_sent' then
-  redis.call('HSET', KEYS[1] .. id, 'method', ARGV[7], 'route', ARGV[8], 'request_id', ARGV[9], 'reference', ARGV[10],
-    'keyed', ARGV[11], 'body', ARGV[12], 'since', now)
+if state == '' or state == 'not_sent' then redis.call('HSET', key, 'since', now) end
+local fresh = now - (tonumber(was[4]) or now) < tonumber(ARGV[7])
+if state == 'final' and STRENGTH[was[2] or ''] and fresh then
+  redis.call('PERSIST', key)
+elseif state == '' or state == 'not_sent' or state == 'final' then
+  describe(id, {ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]})
   put(id, 'in_flight')
-elseif state == 'final' then
-  redis.call('PERSIST', KEYS[1] .. id)
 end
-return {0, now, count(), trimmed, state, was[2] or '', was[3] or '', was[4] or '', was[5] or ''}
+local before = {tracked(), 0, now, state}
+for place = 2, 7 do before[place + 3] = was[place] or '' end
+return before

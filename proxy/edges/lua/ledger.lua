@@ -1,13 +1,17 @@
 -- Prepended to every other ledger script. The rules are proxy/core/ledger.py's, said again where they are atomic;
--- tests/edges/test_ledger_contract.py holds both to the same.
--- KEYS[1] prefix of the entries, each a hash: state, owner, lease and lapsed, since, changed (ms), calls, attempts,
---         status, provider_request_id, and of the write: method, route, request_id, reference, keyed, body
+-- tests/ledger/test_twins.py and test_contract.py hold both to the same.
+-- KEYS[1] prefix of the entries, each a hash: state, ground, owner, lease and lapsed, since, changed (ms), calls,
+--         attempts, status, provider_request_id, and of the write: method, route, request_id, reference, keyed, body, rule
 -- KEYS[2] zset: UNKNOWN entries, id by since when.  KEYS[3] zset: owned entries, id by the end of the lease
--- KEYS[4] zset: the latest settled entries, id by when
+-- KEYS[4] zset: the latest settled entries, id by when.  KEYS[5] when this ledger began: another one is another ledger
 -- ARGV[1] retention of FINAL and NOT_SENT in ms, ARGV[2] most UNKNOWN entries, ARGV[3] most entries in KEYS[4]
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local trimmed = 0
+local STRENGTH = {decline = 1, replay = 2, success = 3} -- of what settles
+
+-- Whoever writes marks the beginning; whoever reads may do so where nothing can be written.
+local function begin() redis.call('SET', KEYS[5], t[1] .. '.' .. t[2], 'NX') end
 
 local function get(id, field) return redis.call('HGET', KEYS[1] .. id, field) or '' end
 
@@ -20,6 +24,11 @@ local function put(id, state)
   else
     redis.call('PERSIST', KEYS[1] .. id)
   end
+end
+
+local function describe(id, write)
+  redis.call('HSET', KEYS[1] .. id, 'method', write[1], 'route', write[2], 'request_id', write[3], 'reference', write[4],
+    'keyed', write[5], 'body', write[6], 'rule', write[7])
 end
 
 -- A call in flight whose owner died: nobody knows any more what became of it.
@@ -50,3 +59,6 @@ local function count()
   end
   return unknown
 end
+
+-- What every script tells besides: {UNKNOWN entries, forgotten ones, when this ledger began}
+local function tracked() return {count(), trimmed, redis.call('GET', KEYS[5]) or ''} end

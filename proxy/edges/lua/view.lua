@@ -9,8 +9,13 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local width = math.max(1, math.floor(ARGV[1] / 10))
 
+-- What is no number fails the script, which its reader takes for this upstream's trouble and not for the store's.
+local function number(text)
+  return tonumber(text or '0') or error('not a number')
+end
+
 local function epoch()
-  return tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+  return number(redis.call('HGET', KEYS[1], 'epoch'))
 end
 
 -- Returns {epoch, record or '', run, passes, calls, failures, now_ms, hold_ms}; buckets past the window are dropped.
@@ -23,13 +28,13 @@ local function view()
     if tonumber(bucket) < first then
       redis.call('HDEL', KEYS[2], buckets[i])
     elseif kind == 'c' then
-      calls = calls + tonumber(buckets[i + 1])
+      calls = calls + number(buckets[i + 1])
     else
-      failures = failures + tonumber(buckets[i + 1])
+      failures = failures + number(buckets[i + 1])
     end
   end
-  local run, passes, hold = tonumber(head[3] or '0'), tonumber(head[4] or '0'), tonumber(head[5] or '0')
-  return {tonumber(head[1] or '0'), head[2] or '', run, passes, calls, failures, now, hold}
+  local run, passes, hold = number(head[3]), number(head[4]), number(head[5])
+  return {number(head[1]), head[2] or '', run, passes, calls, failures, now, hold}
 end
 
 -- Starts a new epoch: no counts, no leases, and everybody is told.
