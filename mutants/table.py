@@ -49,6 +49,7 @@ ROWS = (
         Row(f"proxy/{name}.py", (("tests/corridor", "tests/ledger", _NO_MODELS),))
         for name in (
             "forward",
+            "recovery",
             "story",
             "telling",
             "resend",
