@@ -17,7 +17,7 @@ from proxy.edges.redis_client import connect
 from proxy.edges.redis_inspector import RedisInspector
 
 ROOT = Path(__file__).parents[1]
-TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "prove", "sdk", "test"}
+TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "mutants", "prove", "sdk", "test"}
 
 
 def make_targets() -> set[str]:
