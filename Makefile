@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench prove sdk lock clean
+.PHONY: help demo test check bench prove mutants sdk lock clean
 MAKEFLAGS += --no-print-directory
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY) ## a store, a flaky provider and two replicas on this machine, until Ctrl-C (PORT=3000, ARGS="--help")
 	@$(BIN)/python -m demo $(if $(PORT),--port $(PORT)) $(ARGS)
@@ -28,6 +28,9 @@ bench: $(READY) ## the benchmark (ARGS="--help")
 
 prove: $(READY) ## the proof: kill replicas, freeze the store, compare everybody's books (ARGS="--seconds 300 --seed 7")
 	@$(BIN)/python -m prove $(ARGS)
+
+mutants: $(READY) ## break each rule in small ways and ask whether its tests notice (ARGS=--all)
+	@$(BIN)/python -m mutants $(ARGS)
 
 # The SDKs live apart from what is locked for the project; Node's come too where there is an npm.
 SDK := $(VENV)-sdk
