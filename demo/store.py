@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +73,13 @@ class StoreServer:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def start_store(port: int | None = None, *, keep: Path | None = None) -> StoreServer:
-    """Start a server on loopback and wait until it answers; with `keep`, what it held there is there again."""
+def start_store(
+    port: int | None = None, extra: Mapping[str, str] | None = None, *, keep: Path | None = None
+) -> StoreServer:
+    """Start a server on loopback and wait until it answers; `extra` flags win over ours.
+
+    With `keep`, what it held there is there again.
+    """
     port = port or free_port()
     folder = keep or Path(tempfile.mkdtemp(prefix="holdfast-store-"))
     folder.mkdir(exist_ok=True)
@@ -83,10 +89,12 @@ def start_store(port: int | None = None, *, keep: Path | None = None) -> StoreSe
         "--bind": "127.0.0.1",
         "--save": "",
         "--appendonly": "yes" if keep else "no",
-        "--appendfsync": "no",  # the death of a process loses nothing that was written, only a machine's would
+        # With "no" the death of a process loses nothing that was written, only a machine's would.
+        "--appendfsync": "no" if keep else "everysec",
         "--dir": str(folder),
         "--pidfile": str(folder / "pid"),
         "--logfile": str(folder / "log"),
+        **(extra or {}),
     }
     command = [server_binary(), *(word for flag in flags.items() for word in flag)]
     server = StoreServer(port, folder, tethered(command), keep is not None)

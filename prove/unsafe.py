@@ -142,8 +142,26 @@ def wishful() -> None:
     _sends(instead)
 
 
+def _targets() -> dict[int, Any]:
+    """Where each transport sends, by its id; transports live as long as the process here."""
+    found: dict[int, Any] = {}
+    kept: list[HttpUpstream] = []
+
+    def make(usual: Callable[..., None]) -> Callable[..., None]:
+        def init(self: HttpUpstream, target: Any, *rest: Any, **more: Any) -> None:
+            usual(self, target, *rest, **more)
+            found[id(self)] = target
+            kept.append(self)
+
+        return init
+
+    _rebind(HttpUpstream, "__init__", make)
+    return found
+
+
 def follows() -> None:
     """An upstream is a name: what is under way goes where the name leads now."""
+    targets = _targets()
     latest: dict[str, HttpUpstream] = {}
     named: list[tuple[Any, str]] = []
 
@@ -157,7 +175,7 @@ def follows() -> None:
         return target_of
 
     async def instead(usual: Send, self: HttpUpstream, payment: Any, more: dict[str, Any]) -> Any:
-        name = next(name for target, name in named if target is self._dialer._target)
+        name = next(name for target, name in named if target is targets[id(self)])
         return await usual(latest[name], payment, **more)
 
     _rebind(proxy.app, "target_of", make)
@@ -166,19 +184,19 @@ def follows() -> None:
 
 def lingers() -> None:
     """What was sent last is sent once more when everything has ended."""
-    last: list[tuple[HttpUpstream, Any, dict[str, Any]]] = []
+    targets = _targets()
+    last: list[tuple[Any, Any]] = []
 
     async def instead(usual: Send, self: HttpUpstream, payment: Any, more: dict[str, Any]) -> Any:
-        last[:] = [(self, payment, more)]
+        last[:] = [(targets[id(self)], payment)]
         return await usual(self, payment, **more)
 
     def make(usual: Callable[[Service], Awaitable[None]]) -> Callable[[Service], Awaitable[None]]:
         async def close_books(self: Service) -> None:
             await usual(self)
             await asyncio.sleep(DRAIN_SECONDS + LAST_TRIES_SECONDS + 1)
-            for upstream, payment, _ in last:
-                upstream._ended.clear()
-                await upstream.send(payment, timeout=1.0, max_idle_age=0.0)
+            for target, payment in last:
+                await HttpUpstream(target).send(payment, timeout=1.0)
 
         return close_books
 
@@ -283,14 +301,21 @@ def _claims(change: Callable[[Any], Any]) -> None:
     _rebind(Bookkeeper, "claim", make)
 
 
+def _holds(*_: object) -> bool:
+    """In the place of asking whether a claim still holds."""
+    return True
+
+
 def forgetful() -> None:
     """An earlier call with the same key is no reason to doubt."""
-    _claims(lambda claim: replace(claim, doubt=False, final=False))
+    _claims(lambda claim: replace(claim, doubt=False))
+    _rebind(Bookkeeper, "holds", lambda _: _holds)
 
 
 def blind() -> None:
     """Without the ledger, nothing was ever sent before."""
     _claims(lambda claim: replace(claim, doubt=False) if claim.degraded else claim)
+    _rebind(Bookkeeper, "holds", lambda _: _holds)
 
 
 def crowds() -> None:

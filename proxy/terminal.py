@@ -12,7 +12,7 @@ DASH = "-"
 
 def status_text(document: Document) -> str:
     """The fleet on one screen: replica and store, then each upstream."""
-    lines = [_replica_line(_section(document, "replica")), _store_line(document)]
+    lines = [_replica_line(_section(document, "replica")), _store_line(document), *_store_warnings(document)]
     for name, upstream in _section(document, "upstreams").items():
         if isinstance(upstream, dict):
             lines += ["", *_upstream_lines(str(name), upstream)]
@@ -50,6 +50,11 @@ def _replica_line(replica: Document) -> str:
     draining = ", draining" if replica.get("draining") else ""
     version, uptime = _word(replica, "version"), _time(replica, "uptime_seconds")
     return f"replica  {_word(replica, 'id')}  holdfast {version}, up {uptime}{draining}"
+
+
+def _store_warnings(document: Document) -> list[str]:
+    warnings = _section(document, "store").get("warnings")
+    return [f"         warning: {one}" for one in warnings] if isinstance(warnings, list) else []
 
 
 def _store_line(document: Document) -> str:

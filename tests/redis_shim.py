@@ -24,6 +24,8 @@ class Shim:
     """One way: a round trip is twice that."""
     reply: bytes | None = None
     extra: bytes = b""
+    early: bytes = b""
+    """Goes out once as soon as a command comes in, well before the store's reply to it."""
     accepted: int = 0
     port: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -42,7 +44,7 @@ class Shim:
         """Reset every connection (RST), as a middlebox that forgot them does."""
         for writer in list(self._writers):
             sock = writer.get_extra_info("socket")
-            if sock is not None:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # it is gone already
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
@@ -77,6 +79,8 @@ class Shim:
     ) -> None:
         commands = hiredis.Reader()
         while data := await reader.read(CHUNK):
+            early, self.early = self.early, b""
+            writer.write(early)
             await self._wait()
             if self.reply is None:
                 store.write(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import tomllib
@@ -9,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from demo.store import start_store
+from proxy.core.durability import Warnings, warnings_of
+from proxy.edges.redis_client import connect
+from proxy.edges.redis_inspector import RedisInspector
 
 ROOT = Path(__file__).parents[1]
 TARGETS = {"bench", "check", "clean", "demo", "help", "lock", "mutants", "prove", "sdk", "test"}
@@ -82,6 +88,30 @@ def test_compose_runs_two_replicas_behind_ports_of_their_own_once_what_they_need
         assert service["stop_grace_period"] == "40s"
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
+
+
+def test_compose_runs_a_store_that_keeps_the_ledger() -> None:
+    """Its own flags, given to a real server, leave nothing to warn about."""
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    redis = document["services"]["redis"]
+    command = redis["command"][-1]
+    flags = dict(re.findall(r"--(save|appendonly|appendfsync|maxmemory-policy|dir) (\S+)", command))
+    assert flags.pop("dir") == "/data"
+    assert redis["volumes"] == ["redis-data:/data"]
+    assert "redis-data" in document["volumes"]
+    server = start_store(extra={f"--{name}": value.strip('"') for name, value in flags.items()})
+    try:
+        assert asyncio.run(_warnings(server.url)) == ()
+    finally:
+        server.stop()
+
+
+async def _warnings(url: str) -> Warnings:
+    client = connect(url, 2.0)
+    try:
+        return warnings_of(await RedisInspector(client, 2.0).facts())
+    finally:
+        await client.aclose()
 
 
 def test_every_file_the_package_reads_is_packaged() -> None:

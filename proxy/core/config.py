@@ -256,7 +256,7 @@ class Upstream(Section):
     retry_body: Bytes = 1 << 20
     max_body: Bytes = 10 << 20
     max_concurrency: Annotated[Whole, Field(ge=1)] = 512
-    unkeyed_idle: Annotated[Seconds, Field(ge=0, allow_inf_nan=False)] = 1.0
+    unkeyed_idle: Annotated[Seconds, Field(ge=0, le=15)] = 1.0
     """A write without a key takes a connection idle for less than this; 0: always a fresh one. The provider may close
     an idle connection at any moment, and a write that meets this ends unknown."""
     max_connection_age: Annotated[Positive, Field(ge=1)] = 60.0

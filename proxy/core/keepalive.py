@@ -39,12 +39,16 @@ class KeepAlive:
 
     def kept(self, idle: float) -> None:
         """A connection that had been idle for so long was still good."""
+        if not self._closings:
+            return
         belied = next((closing for closing in self._closings if closing[1] <= idle), None)
         if belied is not None:
             self._closings.remove(belied)
 
     def safe_for(self, now: float) -> float:
         """Seconds for which an idle connection may be trusted; infinite while nothing speaks against it, 0: never."""
+        if len(self._closings) < ENOUGH:
+            return math.inf
         while self._closings and now - self._closings[0][0] >= FORGET_SECONDS:
             self._closings.popleft()
         if len(self._closings) < ENOUGH:

@@ -131,6 +131,11 @@ class KeyRule(Fact):
             raise ValueError("expected either header (a field name) or body (places where the key may stand)")
         return self
 
+    @property
+    def in_flight_proven(self) -> bool:
+        """Whether `in_flight_statuses` are known to mean it."""
+        return self.is_proven("in_flight_statuses")
+
     def is_proven(self, fact: PlainKeyFact) -> bool:
         """Whether a plain fact of this rule is more than assumed."""
         ground = self.grounds.get(fact)
@@ -195,7 +200,7 @@ class KeyTerms:
     @property
     def in_flight_proven(self) -> bool:
         """Whether these statuses are known to mean it."""
-        return self.rule.is_proven("in_flight_statuses")
+        return self.rule.in_flight_proven
 
     @property
     def in_flight(self) -> tuple[Sign, ...]:

@@ -86,13 +86,12 @@ class Connection(asyncio.Protocol):
         self._idle = self._expired = self._streaming = False
         self._reader.begin(bodiless=payment.method == "HEAD")
         try:
-            if isinstance(payment.body, bytes):
-                with LastWords(self.raw if len(payment.body) > AT_ONCE else None):
-                    self._write(head + payment.body)
-                    await self._wait(deadline)
+            if isinstance(payment.body, bytes) and len(payment.body) <= AT_ONCE:
+                self._write(head + payment.body)
+                await self._wait(deadline)
             else:
                 with LastWords(self.raw):
-                    await self._converse(head, payment.body, payment.body_length or 0, deadline)
+                    await self._send_large(head, payment, deadline)
         except BaseException:
             self.abort()
             raise
@@ -153,6 +152,13 @@ class Connection(asyncio.Protocol):
         body = reader.take()
         self.settle()
         return Response(reader.status, reader.reason, reader.headers, body)
+
+    async def _send_large(self, head: bytes, payment: Payment, deadline: float) -> None:
+        if isinstance(payment.body, bytes):
+            self._write(head + payment.body)
+            await self._wait(deadline)
+        else:
+            await self._converse(head, payment.body, payment.body_length or 0, deadline)
 
     async def _converse(self, head: bytes, body: ByteStream, length: int, deadline: float) -> None:
         """Send `head` and `body` until something can be said of the answer; that ends the sending, whole or not."""

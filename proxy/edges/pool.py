@@ -54,7 +54,7 @@ class Pool:
         limit = limit if max_age is None else min(limit, max_age)
         while self._idle:
             connection = self._idle[-1]
-            good = self._good(connection, now)
+            good = connection.usable and now < connection.retire_at and self._current(connection.address)
             if good and now - connection.idle_since >= limit:
                 return None
             self._idle.pop()
@@ -68,10 +68,11 @@ class Pool:
         """Take a connection back, or close it if it is of no more use or there is no room."""
         now = self._now()
         self._trim(now)
-        if not connection.usable:
+        usable = connection.usable
+        if not usable:
             self._keep_alive.closed(0.0, now)
         room = self._max_idle if self._keep_alive.safe_for(now) else min(self._max_idle, WATCHED)
-        if self._closed or len(self._idle) >= room or not self._good(connection, now):
+        if self._closed or not usable or len(self._idle) >= room or now >= connection.retire_at:
             connection.abort()
             return
         connection.idle_since = now
@@ -105,9 +106,6 @@ class Pool:
         self._disarm()
         while self._idle:
             self._idle.pop().abort()
-
-    def _good(self, connection: Connection, now: float) -> bool:
-        return connection.usable and now < connection.retire_at and self._current(connection.address)
 
     def _trim(self, now: float) -> None:
         """Close what nobody will use again; the oldest lie at the bottom. They were kept to the last, which is told."""

@@ -56,7 +56,10 @@ class Resolver:
     An address instead of a name needs no look-up. `now`: monotonic seconds.
     """
 
-    __slots__ = ("_addresses", "_error", "_fresh_until", "_host", "_look_up", "_looking", "_now", "_port", "_told_at")
+    __slots__ = (
+        *("_addresses", "_error", "_fresh_until", "_host", "_known", "_look_up", "_looking", "_now", "_port"),
+        "_told_at",
+    )
 
     def __init__(
         self, host: str, port: int, *, look_up: LookUp = look_up, now: Callable[[], float] = time.monotonic
@@ -66,6 +69,7 @@ class Resolver:
         self._look_up = look_up
         self._now = now
         self._addresses: Sequence[AddressInfo] = _literal(host, port)
+        self._known = frozenset(map(address_of, self._addresses))
         self._told_at = self._fresh_until = float("inf") if self._addresses else float("-inf")
         self._error: Exception = socket.gaierror(socket.EAI_AGAIN, "not looked up yet")
         self._looking: list[_LookUp] = []
@@ -91,7 +95,7 @@ class Resolver:
         now = self._now()
         if now >= self._fresh_until:
             self._look(now)
-        return not self._addresses or any(address_of(known) == address for known in self._addresses)
+        return address in self._known or not self._known
 
     def doubt(self) -> None:
         """The addresses don't do what they should: look the name up again soon."""
@@ -129,7 +133,8 @@ class Resolver:
             self._error = told
             self._fresh_until = now + RECHECK_SECONDS if now - self._told_at < STALE_SECONDS else now
         elif told and current.started >= self._told_at:  # a hung one may come back after its successor
-            self._addresses, self._told_at, self._fresh_until = told, now, now + FRESH_SECONDS
+            self._addresses, self._known = told, frozenset(map(address_of, told))
+            self._told_at, self._fresh_until = now, now + FRESH_SECONDS
         if not current.done.done():
             current.done.set_result(None)
 

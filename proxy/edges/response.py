@@ -13,6 +13,7 @@ FIELD_LIMIT = 200
 _SWITCHING_PROTOCOLS = 101
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
 _BODILESS = {204, 304}
+_TRANSFER_ENCODING = b"transfer-encoding"
 _NO_PHRASE = bytes.maketrans(bytes([*range(9), *range(10, 32), 127]), b" " * 32)
 """RFC 9112 section 4: a reason phrase is of HTAB, SP, VCHAR and obs-text."""
 
@@ -27,6 +28,7 @@ class ResponseReader:
     __slots__ = (
         "_bodiless",
         "_chunked",
+        "_codings",
         "_extra",
         "_fields",
         "_head",
@@ -57,7 +59,7 @@ class ResponseReader:
             self._parser = _new_parser(self)
         self._bodiless = bodiless
         self._fields: list[tuple[bytes, bytes]] = []
-        self._head = b""
+        self._head = self._codings = b""
         self._objection = ""
         self._keep_alive = self._extra = self._chunked = self._mended = self.complete = self.heard = False
         self._open_ended: bool | None = None
@@ -111,7 +113,7 @@ class ResponseReader:
             return True
         if self._open_ended is None:
             kind = header(self.headers, b"content-type") or b""
-            length = None if self._codings() else header(self.headers, b"content-length")
+            length = None if self._codings else header(self.headers, b"content-length")
             events = kind.partition(b";")[0].strip().lower() == b"text/event-stream"
             self._open_ended = events or int(length or 0) > limit
         return self._open_ended
@@ -125,12 +127,9 @@ class ResponseReader:
         return not (self._chunked and header(self.headers, b"content-length") is not None)
 
     def _framed(self) -> bool:
-        if codings := self._codings():
-            return codings.rpartition(b",")[2].strip().lower() == b"chunked"
+        if self._codings:
+            return self._codings.rpartition(b",")[2].strip().lower() == b"chunked"
         return header(self.headers, b"content-length") is not None
-
-    def _codings(self) -> bytes:
-        return b",".join([value for name, value in self.headers if name.lower() == b"transfer-encoding"])
 
     def _parse(self, data: bytes) -> None:
         try:
@@ -183,6 +182,7 @@ class ResponseReader:
             self.reason = self.reason.translate(_NO_PHRASE)
             self.headers = tuple(self._fields)
             self._head = b""
+            self._codings = b",".join([value for name, value in self._fields if name.lower() == _TRANSFER_ENCODING])
             self._keep_alive = version == "1.1" and parser.should_keep_alive()
             self.complete = self._bodiless
             self.trouble = self._coding_trouble()
@@ -206,9 +206,9 @@ class ResponseReader:
 
     def _coding_trouble(self) -> str:
         """Chunks are undone here; a body in any other coding would be passed on as if it were plain."""
-        if self._bodiless or self.status in _BODILESS:
+        if not self._codings or self._bodiless or self.status in _BODILESS:
             return ""
-        codings = [coding.strip().lower() for coding in self._codings().split(b",")]
+        codings = [coding.strip().lower() for coding in self._codings.split(b",")]
         undone = [coding for coding in codings if coding not in {b"", b"identity"}] in ([], [b"chunked"])
         return "" if undone else "a transfer coding that nobody undid"
 

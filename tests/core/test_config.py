@@ -74,6 +74,12 @@ WRONG = [
     {"inject_key": "yes"},
     {"inject_key": 1},
     {"max_concurrency": 0},
+    {"unkeyed_idle": "16s"},  # idle connections are not kept for longer than 15 s
+    {"unkeyed_idle": -1},
+    {"unkeyed_idle": 1},
+    {"max_connection_age": "0s"},
+    {"max_connection_age": "999ms"},
+    {"max_connection_age": None},
     {"max_body": "10 MB of it"},
     {"unknown_status": 500},
     {"url": "ftp://a"},

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.idempotency import kind_at_age, settle_kind
+from proxy.core.key_terms import KeyTerms
 from proxy.core.model import Kind
 from tests.fakes import GENERIC, NO_KEYS, keys, payment, profile
 
@@ -113,10 +114,14 @@ def test_another_header_of_the_profile_is_the_key() -> None:
     ],
 )
 def test_row_24_a_key_older_than_its_retention_protects_nothing(retention: str | None, age: float, kind: Kind) -> None:
-    assert kind_at_age(Kind.KEYED, profile(key={"retention": retention}), age) is kind
+    assert kind_at_age(Kind.KEYED, profile(key={"retention": retention}).terms[0], age) is kind
 
 
 @pytest.mark.parametrize("kind", [Kind.READ, Kind.UNKEYED])
-@pytest.mark.parametrize("facts", [GENERIC, NO_KEYS], ids=["generic", "none"])
-def test_age_changes_nothing_where_no_key_protects(kind: Kind, facts: object) -> None:
-    assert kind_at_age(kind, GENERIC if facts is GENERIC else NO_KEYS, 1e9) is kind
+@pytest.mark.parametrize("terms", [GENERIC.terms[0], None], ids=["generic", "none"])
+def test_age_changes_nothing_where_no_key_protects(kind: Kind, terms: KeyTerms | None) -> None:
+    assert kind_at_age(kind, terms, 1e9) is kind
+
+
+def test_a_keyed_request_without_terms_counts_as_unkeyed() -> None:
+    assert kind_at_age(Kind.KEYED, None, 0.0) is Kind.UNKEYED

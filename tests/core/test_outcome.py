@@ -32,10 +32,11 @@ class Verdict:
 
 def verdict(result: Result, kind: Kind, facts: Profile, unknown_status: int = 424) -> Verdict:
     """What the code decides for a first attempt that ended in `result`."""
-    row = row_of(result, kind, facts)
-    outcome = outcome_after(row, doubtful=False)
+    terms = facts.terms[0] if kind is Kind.KEYED and facts.terms else None
+    row = row_of(result, kind, facts, terms)
+    outcome = outcome_after(row, kind, doubtful=False)
     answer = answer_for(result, row, kind, unknown_status, Told("req-1", 1, outcome))
-    return Verdict(may_repeat(row, kind, facts), answer.outcome.value, TABLE[row].signal.value, answer.status)
+    return Verdict(may_repeat(row, kind, terms), answer.outcome.value, TABLE[row].signal.value, answer.status)
 
 
 STOP, AGAIN = False, True
@@ -140,7 +141,7 @@ def test_a_provider_not_known_to_be_safe_after_5xx_gets_no_keyed_retry(status: i
     careful = fakes.profile(received_5xx_then_same_key="never")
     assert verdict(response(status), Kind.KEYED, careful) == Verdict(STOP, "unknown", "failure", status)
     assert verdict(response(status), Kind.READ, careful).again
-    assert verdict(fakes.TIMEOUT, Kind.KEYED, careful).again
+    assert not verdict(fakes.TIMEOUT, Kind.KEYED, careful).again
 
 
 @pytest.mark.parametrize("status", range(100, 600))
@@ -159,7 +160,8 @@ def test_without_keys_reads_are_still_repeated(status: int) -> None:
 
 
 def test_a_decline_status_of_the_profile_is_a_decline() -> None:
-    row = row_of(response(410), Kind.KEYED, fakes.profile(decline_statuses=[410]))
+    facts = fakes.profile(decline_statuses=[410])
+    row = row_of(response(410), Kind.KEYED, facts, facts.terms[0])
     assert row is Row.DECLINE
     assert TABLE[row].settles
 
@@ -247,10 +249,11 @@ def test_retry_after_is_never_negative(text: str) -> None:
 
 # doubt ---------------------------------------------------------------------------------------------------------
 
-SETTLING = {Row.SUCCESS, Row.DECLINE, Row.REPLAY, Row.KEY_MISMATCH}
+SETTLING = {Row.SUCCESS, Row.DECLINE, Row.REPLAY}
 
 
 @pytest.mark.parametrize("row", list(Row))
 def test_after_a_doubtful_attempt_only_an_answer_about_the_payment_is_final(row: Row) -> None:
     expected = Outcome.FINAL if row in SETTLING else Outcome.UNKNOWN
-    assert outcome_after(row, doubtful=True) is expected
+    assert outcome_after(row, Kind.KEYED, doubtful=True) is expected
+    assert outcome_after(row, Kind.UNKEYED, doubtful=True) is Outcome.UNKNOWN, "the key is past its retention"

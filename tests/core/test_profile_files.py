@@ -97,7 +97,7 @@ def load(folder: Path, text: str) -> Profile:
 def test_a_teams_own_file_has_the_same_schema(tmp_path: Path) -> None:
     profile = load(tmp_path, OURS)
     assert profile.key is not None
-    assert profile.key.trusted_seconds == 7200
+    assert profile.terms[0].trusted_seconds == 7200
     assert profile.key.in_flight[0].body[0].values == {"busy", "7", "true"}
     assert profile.decline_statuses == {402}
 

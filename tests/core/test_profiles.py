@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from proxy.core.profiles import UNKNOWN_RETENTION_SECONDS, AppliesTo, Profile
+from proxy.core.key_terms import UNKNOWN_RETENTION_SECONDS, AppliesTo
+from proxy.core.profiles import Profile
 from tests.fakes import GENERIC, NO_KEYS, profile
 
 
@@ -14,15 +15,13 @@ def test_generic_is_the_ietf_draft() -> None:
     assert key is not None
     assert key.header == "Idempotency-Key"
     assert (key.in_flight_statuses, key.mismatch_statuses) == ((409,), (422,))
-    assert key.trusted_seconds == UNKNOWN_RETENTION_SECONDS == 3600.0
+    assert GENERIC.terms[0].trusted_seconds == UNKNOWN_RETENTION_SECONDS == 3600.0
     assert GENERIC.received_5xx_then_same_key == "safe"
 
 
 def test_generic_covers_the_methods_http_does_not_make_idempotent() -> None:
-    key = GENERIC.key
-    assert key is not None
     methods = ["GET", "HEAD", "OPTIONS", "TRACE", "POST", "PATCH", "PUT", "DELETE", "CONNECT"]
-    assert [method for method in methods if key.covers(method, "/x/y")] == ["POST", "PATCH"]
+    assert [method for method in methods if GENERIC.terms_for(method, "/x/y")] == ["POST", "PATCH"]
 
 
 def test_none_trusts_no_key_and_no_5xx() -> None:

@@ -122,7 +122,7 @@ def test_nothing_raises(body: bytes, coding: bytes) -> None:
     kind=st.sampled_from(Kind),
 )
 def test_every_answer_of_every_provider_has_a_row(body: bytes, status: int, name: str, kind: Kind) -> None:
-    assert isinstance(row_of(response(status, body=body), kind, PROVIDERS[name]), Row)
+    assert isinstance(row_of(response(status, body=body), kind, PROVIDERS[name], PROVIDERS[name].terms[0]), Row)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zlib.compress])
@@ -130,9 +130,11 @@ def test_a_compressed_decline_is_a_decline(pack: object) -> None:
     assert callable(pack)
     coding = b"gzip" if pack is gzip.compress else b"deflate"
     refused = response(200, (b"Content-Encoding", coding), body=pack(b'{"resultCode": "Refused"}'))
-    assert row_of(refused, Kind.KEYED, PROVIDERS["adyen"]) is Row.DECLINE
+    assert row_of(refused, Kind.KEYED, PROVIDERS["adyen"], PROVIDERS["adyen"].terms[0]) is Row.DECLINE
 
 
 def test_a_streamed_answer_is_named_by_its_status_alone() -> None:
     stream = FakeStream(b'{"resultCode": "Refused"}')
-    assert row_of(response(200, body=stream), Kind.KEYED, PROVIDERS["adyen"]) is Row.SUCCESS
+    assert (
+        row_of(response(200, body=stream), Kind.KEYED, PROVIDERS["adyen"], PROVIDERS["adyen"].terms[0]) is Row.SUCCESS
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -241,8 +243,7 @@ async def test_a_store_that_far_away_is_reached_at_the_start_and_again(
     shim.delay_seconds = round_trip_ms / 2000
     provider = await rig.provider()
     replica = await rig.replica(provider, None, **behind(shim))
-    assert (await document(rig, replica))["store"]["up"] is True
-    assert replica.events("store.down") == []
+    await up(rig, replica, True)
     assert shim.accepted < 20
     await until(lambda: undegraded(rig, replica), "a payment with everything", RECOVER_SECONDS)
     shim.reset()
@@ -259,3 +260,33 @@ async def test_scripts_that_a_far_store_forgot_are_loaded_again(rig: Rig, shim: 
     await until(lambda: undegraded(rig, replica), "everything is there again", RECOVER_SECONDS)
     await asyncio.sleep(0)
     assert (await document(rig, replica))["store"]["up"] is True
+
+
+async def test_a_ledger_in_a_store_that_forgets_or_evicts_is_warned_about(rig: Rig, own_store: StoreServer) -> None:
+    provider = await rig.provider()
+    async with Redis.from_url(own_store.url) as client:
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        await client.config_set("maxmemory", str(64 << 20))
+        replica = await rig.replica(provider, own_store, **LEDGER)
+        await until(lambda: logged(replica, "store.unsafe"), "warned", RECOVER_SECONDS)
+        told = replica.events("store.unsafe")
+        assert [line["level"] for line in told] == ["warning", "warning"]
+        assert ["keeps nothing" in told[0]["problem"], "allkeys-lru" in told[1]["problem"]] == [True, True]
+        warnings = (await document(rig, replica))["store"]["warnings"]
+        assert warnings == [f"{line['problem']}; {line['remedy']}" for line in told]
+        assert await rig.metric(replica, "holdfast_store_warnings") == 2
+        without = await rig.replica(provider, own_store)  # only a ledger needs it
+        assert (await document(rig, without))["store"]["warnings"] == []
+
+        await client.config_set("maxmemory-policy", "noeviction")
+        await client.config_set("appendonly", "yes")
+        os.kill(own_store.pid, signal.SIGSTOP)
+        await up(rig, replica, False)
+        os.kill(own_store.pid, signal.SIGCONT)
+        await up(rig, replica, True)
+    await until(lambda: safe(rig, replica), "looked again", RECOVER_SECONDS)
+
+
+async def safe(rig: Rig, replica: Process) -> bool:
+    store = (await document(rig, replica))["store"]
+    return store["warnings"] == [] and await rig.metric(replica, "holdfast_store_warnings") == 0

@@ -45,3 +45,19 @@ async def test_retries_rescue_what_can_be_rescued_and_nobody_pays_twice(
     assert all(charged[answer.reference] == 1 for answer in paid)
     assert not [answer for answer in answers if answer.outcome == "not_sent" and charged[answer.reference]]
     assert max(answer.attempts for answer in answers) > 1
+
+
+@pytest.mark.parametrize(("profile", "attempts"), [("", 1), ("none", 1), ("generic", 3)])
+async def test_without_a_profile_no_write_that_may_have_arrived_is_repeated(
+    rig: Rig, profile: str, attempts: int
+) -> None:
+    """By the environment alone: UPSTREAM_URL and, or not, UPSTREAM_PROFILE."""
+    provider = await rig.provider()
+    retries = {"PAYMENT_MAX_RETRIES": "2", "PAYMENT_BACKOFF_MS": "0"}
+    replica = await rig.replica(provider, None, UPSTREAM_PROFILE=profile, **retries)
+    await rig.faults(provider, next=["http_500"] * 3)
+    answer = await rig.pay(replica, key="the-client's-own")
+    assert (answer.status, answer.attempts) == (500, attempts)
+    await rig.faults(provider, next=["http_500"] * 3)
+    keyless = await rig.pay(replica)
+    assert ("X-Proxy-Idempotency-Key" in keyless.headers) is (attempts > 1)

@@ -169,3 +169,27 @@ async def test_a_replica_alone_remembers_the_last_minutes_through_a_reload(rig: 
     await until(counted, "the payment in the status", 2)
     await hup(replica, "config.reloaded")
     assert await counted()
+
+
+async def test_a_known_provider_under_another_profile_is_told_at_the_start_and_after_a_reload(rig: Rig) -> None:
+    provider = await rig.provider()
+    rig.configure(provider)
+    replica = await rig.replica(provider, None, UPSTREAM_URL="https://api.stripe.com")
+    (line,) = replica.events("config.warning")
+    assert line["level"] == "warning"
+    assert line["message"].startswith("upstreams.mock: api.stripe.com is a host of stripe")
+    rig.configure(provider, upstream={"profile": "adyen"})
+    await hup(replica, "config.reloaded")
+    await until(lambda: warned(replica, 2), "warned again")
+    rig.configure(provider, upstream={"profile": "stripe"})
+    replica.signal(signal.SIGHUP)
+    await until(lambda: reloaded(replica, 2), "the second reload")
+    assert len(replica.events("config.warning")) == 2
+
+
+async def warned(replica: Process, times: int) -> bool:
+    return len(replica.events("config.warning")) == times
+
+
+async def reloaded(replica: Process, times: int) -> bool:
+    return len(replica.events("config.reloaded")) == times

@@ -78,3 +78,40 @@ async def test_an_early_refusal_is_read_though_the_upload_broke(
                 answer = await upstream.send(payment(body=body, length=size), timeout=5)
                 assert (answered(answer).status, whole(answer)) == (413, b"big")
             assert len(upstream._pool) == 0
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads each request to its end and tells its length."""
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            told = b"%d" % len(await reader.readexactly(length))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(told) + told)
+    writer.close()
+
+
+@on_both_loops
+async def test_large_bodies_and_small_ones_follow_one_another_over_tls(tmp_path: Path) -> None:
+    """What stands between the transport and TLS for a while passes everything on, and is gone afterwards."""
+    pem = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pem)
+    peers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peers.append(writer)
+        await swallow(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    trusting = ssl.create_default_context(cafile=pem[0])
+    size = 64 * 65536
+    async with connected(
+        server.sockets[0].getsockname()[1], ssl=trusting, server_hostname="localhost", max_age_seconds=600
+    ) as upstream:
+        for body in (b"{}", pieces(size), b"x" * 900_000, b"{}", pieces(size), pieces(size), b"{}"):
+            length = len(body) if isinstance(body, bytes) else size
+            answer = await upstream.send(payment(body=body, length=length), timeout=10)
+            assert whole(answer) == b"%d" % length
+        assert len(peers) == 1
+    server.close()

@@ -118,6 +118,13 @@ def test_a_payment_is_one_line_of_named_fields() -> None:
     }
 
 
+def test_what_the_wire_showed_is_told_of_attempt_and_payment_where_there_is_anything() -> None:
+    attempt = AttemptFinished("mock", UUID, 1, Row.NO_ANSWER, None, "http_protocol_error", 0.5, False, "bare LF")
+    told = logged(attempt, payment(detail="bare LF"), EVENTS["attempt.finished"], payment())
+    assert [line.get("detail") for line in told] == ["bare LF", "bare LF", None, None]
+    assert ["detail" in line for line in told] == [True, True, False, False]
+
+
 def test_a_payment_in_doubt_is_a_warning_at_every_level_but_error() -> None:
     doubtful = payment(outcome=Outcome.UNKNOWN, status=504)
     assert [line["level"] for line in logged(doubtful, level="warning")] == ["warning"]

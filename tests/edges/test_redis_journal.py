@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -92,6 +93,14 @@ async def test_attempts_are_told_in_one_entry_a_beat_that_expires(fleet: Fleet) 
         (UP, "timeout", 250.0, 1)
     ] * 2
     assert 0 < await fleet.client.ttl("t:attempts") <= 60
+
+
+async def test_what_the_wire_showed_is_told_where_there_is_anything(fleet: Fleet) -> None:
+    attempts = ((fleet.wall, ATTEMPT), (fleet.wall, replace(ATTEMPT, detail="bare LF in the head")))
+    await fleet.journal().sync(Beat(attempts=attempts))
+    entries: Any = await fleet.client.xrange("t:attempts")
+    ((_, fields),) = entries
+    assert [one.get("detail") for one in orjson.loads(fields[b"attempts"])] == [None, "bare LF in the head"]
 
 
 async def test_every_key_expires_but_the_list_of_replicas(fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import contextlib
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from demo.store import StoreServer
 from proxy.core.breaker import Closed, HalfOpen, Open, Record
 from proxy.core.budget import Spent
 from proxy.core.durability import StoreFacts
@@ -34,6 +36,7 @@ from proxy.edges.redis_store import RedisBreakerStore
 from proxy.ports import Beat, Claimed, FleetView, Lease, Restored, Shared, Tally, Tracked
 from tests.redis_shim import shimmed
 
+ROOT = Path(__file__).parents[2]
 UP, WINDOW = "mock", 30.0
 TIMEOUT_SECONDS = 0.1
 WRITE = Write("id", UP, "POST", "/api/payment", "req-1", "order-1", keyed=True, body="b")
@@ -108,12 +111,21 @@ async def answering(reply: bytes) -> AsyncIterator[str]:
         await asyncio.gather(*(task for task in serving if task is not None), return_exceptions=True)
 
 
-def operations(client: Redis, timeout: float = TIMEOUT_SECONDS) -> Mapping[str, Callable[[], Awaitable[object]]]:
+def operations(
+    client: Redis, timeout: float = TIMEOUT_SECONDS, prefix: str = "t"
+) -> Mapping[str, Callable[[], Awaitable[object]]]:
     """Every operation of every class that asks Redis, by name."""
-    breakers = RedisBreakerStore(client, prefix="t", timeout_seconds=timeout)
-    ledger = RedisLedger(client, prefix="t", timeout_seconds=timeout, retention_seconds=60, most_unknown=10)
+    breakers = RedisBreakerStore(client, prefix=prefix, timeout_seconds=timeout)
+    ledger = RedisLedger(client, prefix=prefix, timeout_seconds=timeout, retention_seconds=60, most_unknown=10)
     journal = RedisJournal(
-        client, "r1", {UP: 1.0}, prefix="t", timeout_seconds=timeout, log_length=3, log_ttl_seconds=60, wall=time.time
+        client,
+        "r1",
+        {UP: 1.0},
+        prefix=prefix,
+        timeout_seconds=timeout,
+        log_length=3,
+        log_ttl_seconds=60,
+        wall=time.time,
     )
     told = [Settlement(WRITE, "o", State.FINAL, ground=Ground.SUCCESS, attempts=1, status=201)]
     place = {"expected": 1, "owner": "o", "limit": 1, "seconds": 1.0, "window": WINDOW}
@@ -144,11 +156,6 @@ def operations(client: Redis, timeout: float = TIMEOUT_SECONDS) -> Mapping[str, 
     }
 
 
-NAMES = (
-    *("read", "report", "install", "lease", "settle_probe", "changes"),
-    *("claim", "settle", "renew", "restore", "entries", "entry", "count", "upstreams"),
-    *("sync", "history", "goodbye", "inspect"),
-)
 VALUES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("read", "report", "install", "settle_probe"), (Shared,)),
     **dict.fromkeys(("settle", "count"), (Tracked,)),
@@ -189,8 +196,10 @@ async def outcome(name: str, operation: Callable[[], Awaitable[object]]) -> None
     assert presentable(value), f"{name}: {value!r}"
 
 
-def test_every_operation_is_tried() -> None:
-    assert set(operations(Redis())) == set(NAMES) == set(VALUES)
+def test_every_operation_of_every_class_that_asks_is_tried() -> None:
+    asking = (RedisBreakerStore, RedisLedger, RedisJournal)
+    public = {name for one in asking for name in vars(one) if not name.startswith("_")}
+    assert set(operations(Redis())) == set(VALUES) == public | {"inspect"}
 
 
 @pytest.mark.parametrize("kind", REPLIES)
@@ -247,7 +256,7 @@ def test_no_nested_reply_gets_past_the_guard(reply: Any) -> None:
     asyncio.run(run())
 
 
-async def test_a_reply_that_slipped_in_spoils_one_operation_and_no_other(store_server: Any) -> None:
+async def test_a_reply_that_slipped_in_spoils_one_operation_and_no_other(store_server: StoreServer) -> None:
     async with shimmed(store_server.port) as shim:
         client = connect(shim.url, 1.0)
         breakers = RedisBreakerStore(client, prefix="t", timeout_seconds=1.0)
@@ -343,12 +352,25 @@ async def test_an_entry_in_a_state_of_another_version_is_away_for_its_payment_an
     assert (await ledger.entry(UP, "id")) is not None
 
 
+async def test_the_rights_that_the_documentation_asks_for_are_enough(own_store: StoreServer) -> None:
+    text = (ROOT / "docs" / "redis.md").read_text()
+    (line,) = re.findall(r"^ACL SETUSER .*$", text, re.MULTILINE)
+    async with Redis.from_url(own_store.url) as admin:
+        await admin.execute_command(*line.replace("PASSWORD", "pw").split())  # type: ignore[no-untyped-call]
+    client = connect(own_store.url.replace("redis://", "redis://holdfast:pw@"), 2.0)
+    for name, run in operations(client, 2.0, prefix="holdfast").items():
+        assert isinstance(await run(), VALUES[name]), name
+    with pytest.raises(StoreUnavailable):
+        await RedisBreakerStore(client, prefix="other", timeout_seconds=2.0).read(UP, WINDOW)
+    await client.aclose()
+
+
 ASKING = ("within(", "self._run(", "self._view(", "subscription.get_message(")
 
 
 def test_no_reply_is_used_undecoded() -> None:
     """Replies come out of `within` only, through a decoder: nothing else awaits a Redis command."""
-    folder = Path(__file__).parents[2] / "proxy" / "edges"
+    folder = ROOT / "proxy" / "edges"
     guards = {folder / f"redis_{name}.py" for name in ("client", "pool", "script")}
     for path in sorted(set(folder.glob("redis_*.py")) - guards):
         awaits = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Await)]
