@@ -81,7 +81,9 @@ def _extended(tree: Tree, source: str) -> Tree:
         known = ", ".join(builtin_profiles())
         raise ConfigError([complaint(f"{source}: extends", quote(parent), f"expected one of {known}")])
     own = {key: value for key, value in tree.items() if key != "extends"}
-    inherited = {key: value for key, value in _builtin(str(parent)).items() if key not in {"name", "source", "evidence"}}
+    inherited = {
+        key: value for key, value in _builtin(str(parent)).items() if key not in {"name", "source", "evidence"}
+    }
     grounds = inherited.pop("grounds", None)
     grounds = {key: value for key, value in grounds.items() if key not in own} if isinstance(grounds, dict) else {}
     return {"grounds": grounds} | inherited | own

@@ -6,8 +6,8 @@ import uuid
 from pathlib import Path
 
 from proxy.core.idempotency import Keyed, settle_kind
-from proxy.core.model import Body
 from proxy.core.key_terms import KeyTerms
+from proxy.core.model import Body
 from proxy.core.profiles import Profile
 from proxy.edges.config_file import load_profile
 from tests.fakes import keys, payment
