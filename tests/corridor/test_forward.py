@@ -100,6 +100,7 @@ async def test_no_key_is_claimed_where_none_was_added(one: Payment) -> None:
     ("one", "first", "ages"),
     [
         (READ, TIMEOUT, [None, 0.0]),
+        (KEYED, CUT, [None, 0.0]),
         (KEYED, response(503), [None, None]),
         (KEYED, RESET, [None, 0.0]),
         (KEYED, response(408), [None, 0.0]),
