@@ -195,7 +195,7 @@ def lingers() -> None:
         async def close_books(self: Service) -> None:
             await usual(self)
             await asyncio.sleep(DRAIN_SECONDS + LAST_TRIES_SECONDS + 1)
-            for target, payment in last:
+            for target, payment in [*last]:
                 await HttpUpstream(target).send(payment, timeout=1.0)
 
         return close_books

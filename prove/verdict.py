@@ -17,7 +17,8 @@ from prove.story import Arrival, Custom, Evidence, Kill, Move, Payment, StoreTro
 from prove.tongues import FAILED
 from prove.words import NOT_SENT_RULES, WORD_RULES, of_words
 
-OURS = frozenset({409, 424, 502, 503, 504})
+OURS = frozenset({408, 409, 424, 502, 503, 504})
+"""408: a request that waited for another one with its key when its replica came to its end."""
 KILL_SLACK_SECONDS = 0.5
 
 DUPLICATE = "charged twice"
@@ -94,7 +95,8 @@ def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     """Whether a further charge is what the client asked for: its own repeat, where nothing protects that.
 
     That is the same key at a provider which executes it again after anything but a 2xx, or no key after the provider's
-    own 5xx, or another key where nobody was left who could know of the first. What Holdfast sent again by itself, or
+    own 5xx, another key where nobody was left who could know of the first, or one key on two replicas of which one has
+    been sent to another provider already and one has not. What Holdfast sent again by itself, or
     caused by an answer of its own, is never the client's doing.
     """
     evidence = docket.evidence
@@ -106,6 +108,9 @@ def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     marks = {evidence.charged_by[str(each["id"])] for each in earlier}
     if payment.custom is Custom.LIBRARY:
         return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
+    elsewhere = {each.get("provider") for each in earlier} != {made[charge].get("provider")}
+    if payment.custom is Custom.TWINS and elsewhere:
+        return mark not in marks
     keys = {each.get("key") for each in earlier}
     if payment.custom is Custom.NEW_KEY and made[charge].get("key") not in keys:
         return not any(rule in NOT_SENT_RULES for rule, _ in of_words(payment, [*made], docket))

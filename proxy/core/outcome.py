@@ -35,14 +35,15 @@ _BY_STATUS = {408: Row.REQUEST_TIMEOUT, 421: Row.MISDIRECTED, 429: Row.RATE_LIMI
 def row_of(result: Result, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Row:
     """The table row of one attempt's result; total over every status and failure.
 
-    `terms` is what the provider promises of this request's key; None for one without.
+    `terms` is what the provider promises of this request's key; None for one without. They are read by whether or not
+    the key is trusted for a repeat (`kind`): the provider answers to the key that it got.
     """
     if isinstance(result, TransportFailure):
         return _failure_row(result, profile)
     if kind is Kind.READ and result.status < 300:  # noqa: PLR2004 - what a lookup finds is no result of a payment
         return _status_row(result.status, profile)
     document = Document(result.body, result.headers, lenient=True)
-    return _row_said(result.status, document, kind, profile, terms if kind is Kind.KEYED else None)
+    return _row_said(result.status, document, kind, profile, None if kind is Kind.READ else terms)
 
 
 def _row_said(status: int, document: Document, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Row:

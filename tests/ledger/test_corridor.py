@@ -565,6 +565,14 @@ async def test_without_the_store_payments_flow_and_say_so(mode: str) -> None:
     assert await bench.entries.states() == [State.FINAL, State.FINAL]
 
 
+async def test_without_the_store_an_answer_is_still_read_as_one_to_the_key_that_was_sent() -> None:
+    """In flight, said of a key of ours, is no refusal: found by the proof as a `final` 409 that was charged."""
+    bench = Bench()
+    bench.entries.mode = "away"
+    answer = await bench.corridor(response(409), config=upstream()).pay(payment())
+    assert (answer.status, answer.outcome, answer.attempts) == (409, Outcome.UNKNOWN, 1)
+
+
 async def test_without_the_store_a_key_of_ours_is_not_worth_a_retry() -> None:
     bench = Bench()
     bench.entries.mode = "away"

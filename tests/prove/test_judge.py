@@ -282,6 +282,16 @@ def test_who_starts_over_was_told_wrongly_or_by_one_who_could_not_know(
     assert rules(replace(judged, evidence=evidence, troubles=troubles)) == found
 
 
+@pytest.mark.parametrize(("custom", "found"), [(Custom.TWINS, []), (Custom.OWN_KEY, [verdict.DUPLICATE])])
+def test_one_key_at_once_on_two_replicas_of_which_one_was_moved(custom: Custom, found: list[str]) -> None:
+    judged = case(PAID, second(PAID, charge="pay_2"), made=("pay_1", "pay_2"), arrived=(CHARGED,), custom=custom,
+                  then=(later(CHARGED, 2, provider=2),), move=Move(11.0, 12.5))  # fmt: skip
+    first, again = judged.evidence.charges
+    charges = ({**first, "provider": 1}, {**again, "provider": 2})
+    evidence = replace(judged.evidence, charges=charges, charged_by={"pay_1": "p/1", "pay_2": "p/2"})
+    assert rules(replace(judged, evidence=evidence)) == found
+
+
 @pytest.mark.parametrize(
     ("place", "status", "found"),
     [
