@@ -262,7 +262,7 @@ def test_nothing_hangs_on_what_is_assumed_of_any_provider(tree: Tree) -> None:
 
 
 def test_a_team_vouches_for_its_own_profile_unless_it_says_otherwise() -> None:
-    tree = {"name": "ours", "source": "us", "safe_methods": ["GET", "PUT"], "received_5xx_then_same_key": "safe"}
+    tree: Tree = {"name": "ours", "source": "us", "safe_methods": ["GET", "PUT"], "received_5xx_then_same_key": "safe"}
     tree |= {"key": {"header": "X-Key", "applies_to": [{"methods": ["POST"], "paths": ["*"]}]}}
     sure, unsure = Profile.model_validate(tree), Profile.model_validate(tree | {"evidence": "assumed"})
     assert [one.unseen_safe for one in sure.terms] == [True]
@@ -280,7 +280,7 @@ def test_a_ground_names_a_known_level() -> None:
 
 
 def test_unseen_cannot_be_safe_where_a_5xx_pays_anew() -> None:
-    tree = {"name": "ours", "source": "us", "safe_methods": ["GET"], "received_5xx_then_same_key": "reexecutes"}
+    tree: Tree = {"name": "ours", "source": "us", "safe_methods": ["GET"], "received_5xx_then_same_key": "reexecutes"}
     tree |= {"key": {"header": "X-Key", "applies_to": [{"methods": ["POST"], "paths": ["*"]}]}}
     with pytest.raises(ValueError, match="unseen_then_same_key cannot be safe"):
         Profile.model_validate(tree | {"unseen_then_same_key": "safe"})
