@@ -89,7 +89,8 @@ def start_store(
         "--bind": "127.0.0.1",
         "--save": "",
         "--appendonly": "yes" if keep else "no",
-        "--appendfsync": "no",  # the death of a process loses nothing that was written, only a machine's would
+        # With "no" the death of a process loses nothing that was written, only a machine's would.
+        "--appendfsync": "no" if keep else "everysec",
         "--dir": str(folder),
         "--pidfile": str(folder / "pid"),
         "--logfile": str(folder / "log"),

@@ -187,7 +187,24 @@ def test_a_failed_probe_doubles_the_cooldown_with_jitter_up_to_the_cap(
     assert (opened.epoch, opened.opens, opened.since) == (7, opens + 1, NOW)
 
 
-@pytest.mark.parametrize(("retry_after", "cooldown"), [(3.0, 10.0), (45.0, 45.0), (500.0, 500.0)])
+@pytest.mark.parametrize(("max_retry_after", "cooldown"), [(None, 300.0), (20.0, 20.0), (600.0, 600.0), (5.0, 10.0)])
+def test_a_provider_that_asks_for_hours_gets_what_is_believed_at_most(
+    max_retry_after: float | None, cooldown: float
+) -> None:
+    policy = DEFAULT.model_copy(update={"max_retry_after": max_retry_after})
+    opened = breaker.trip(CLOSED, TRIPPING, policy, NOW, NEVER, 7200.0)
+    assert opened is not None
+    assert opened.state == Open(NOW + cooldown, cooldown)
+
+
+def test_what_is_believed_at_most_is_never_less_than_the_longest_cooldown() -> None:
+    policy = DEFAULT.model_copy(update={"max_cooldown": 900.0})
+    opened = breaker.trip(CLOSED, TRIPPING, policy, NOW, NEVER, 7200.0)
+    assert opened is not None
+    assert opened.state == Open(NOW + 900.0, 900.0)
+
+
+@pytest.mark.parametrize(("retry_after", "cooldown"), [(3.0, 10.0), (45.0, 45.0), (300.0, 300.0)])
 def test_the_providers_retry_after_is_never_undercut(retry_after: float, cooldown: float) -> None:
     tripped = breaker.trip(CLOSED, TRIPPING, DEFAULT, NOW, NEVER, retry_after)
     reopened = breaker.reopen(replace(HALF_OPEN, opens=0), DEFAULT, NOW, NEVER, retry_after)

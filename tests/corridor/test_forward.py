@@ -99,7 +99,8 @@ async def test_no_key_is_claimed_where_none_was_added(one: Payment) -> None:
 @pytest.mark.parametrize(
     ("one", "first", "ages"),
     [
-        (READ, TIMEOUT, [None, None]),
+        (READ, TIMEOUT, [None, 0.0]),
+        (KEYED, CUT, [None, 0.0]),
         (KEYED, response(503), [None, None]),
         (KEYED, RESET, [None, 0.0]),
         (KEYED, response(408), [None, 0.0]),
@@ -149,7 +150,7 @@ async def test_no_deadline_header_unless_configured() -> None:
         (TIMEOUT, TIMEOUT, 504, "unknown"),
         (TIMEOUT, response(201), 201, "final"),
         (TIMEOUT, response(402), 402, "final"),
-        (TIMEOUT, response(422), 422, "final"),
+        (TIMEOUT, response(422), 422, "unknown"),
         (response(409), response(201), 201, "final"),
         (response(429), response(401), 401, "final"),
         (REFUSED, REFUSED, 502, "not_sent"),

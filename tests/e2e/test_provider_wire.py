@@ -54,7 +54,7 @@ async def replica_of(
     (rig.folder / "names.json").write_text(json.dumps(names or {}))
     (rig.folder / "sitecustomize.py").write_text(NAMES)
     environment = {"PORT": str(port), "LOG_LEVEL": "debug", "PYTHONPATH": f"{rig.folder}{os.pathsep}{ROOT}"}
-    return await rig._start("replica", port, ["-m", "proxy"], environment, "/readyz")
+    return await rig.start("replica", port, ["-m", "proxy"], environment, "/readyz")
 
 
 async def pay(

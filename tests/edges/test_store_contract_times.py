@@ -160,7 +160,26 @@ async def test_the_longest_wait_that_the_provider_asked_for_stands(
 
 
 async def test_a_report_without_a_wait_asks_for_none(store: BreakerStore) -> None:
-    assert (await store.report(UP, 0, Tally(0, 1, 1), LONG)).retry_after == 0.0
+    view = await store.report(UP, 0, Tally(0, 1, 1), LONG)
+    assert (view.retry_after, view.hold_until) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("after", "left"), [(Tally(1), 0.0), (Tally(1, 1, 1), 0.0), (Tally(1, 1, 1, 5.0), 5.0)])
+async def test_a_success_ends_the_wait_that_was_asked_for_before_it(
+    store: BreakerStore, after: Tally, left: float
+) -> None:
+    await store.report(UP, 0, Tally(0, 1, 1, retry_after=60.0), LONG)
+    view = await store.report(UP, 0, after, LONG)
+    assert view.retry_after == pytest.approx(left, abs=1.0)
+    assert (view.hold_until == 0.0) is (left == 0.0)
+
+
+async def test_a_place_that_is_granted_or_refused_for_its_epoch_names_no_wait(store: BreakerStore) -> None:
+    record = await half_open(store)
+    place = await lease(store, record, "a")
+    assert (place.granted, place.retry_in) == (True, 0.0)
+    late = await store.lease(UP, record, expected=7, owner="b", limit=1, seconds=9.0, window=LONG)
+    assert (late.granted, late.retry_in) == (False, 0.0)
 
 
 async def test_a_report_of_another_epoch_asks_for_no_wait(store: BreakerStore) -> None:

@@ -79,8 +79,9 @@ async def test_the_first_failure_of_a_run_is_told_and_the_others_are_not(others:
     assert await report(others, Tally(1, 1, 0)) == []
 
 
-async def test_a_report_of_another_epoch_and_a_read_are_not_told(others: Listener) -> None:
+async def test_a_report_of_another_epoch_or_of_nothing_and_a_read_are_not_told(others: Listener) -> None:
     assert await report(others, Tally(0, 1, 1), epoch=4) == []
+    assert await report(others, Tally()) == []
     await others.store.read(UP, WINDOW)
     assert await others.all() == []
 
