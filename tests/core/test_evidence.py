@@ -60,6 +60,7 @@ def test_every_plain_fact_has_its_ground(name: str) -> None:
     assert {key for key in Profile.model_fields if key not in {*SIGNS, *GROUPS, "more_keys"}} == {
         *PLAIN,
         "name",
+        "hosts",
         "source",
         "evidence",
         "grounds",

@@ -252,8 +252,11 @@ def test_a_read_is_not_touched(name: str, status: int) -> None:
 
 
 def test_a_write_without_key_is_in_flight_for_nobody() -> None:
-    assert row(SAYINGS[0], (), b"{", Kind.UNKEYED) is Row.REJECTED
-    assert row(SAYINGS[2], (), b"{", Kind.UNKEYED) is Row.UNREADABLE
+    def keyless(saying: Saying) -> Row:
+        return row_of(response(saying.status, body=b"{"), Kind.UNKEYED, PROVIDERS[saying.name], None)
+
+    assert keyless(SAYINGS[0]) is Row.REJECTED
+    assert keyless(SAYINGS[2]) is Row.UNREADABLE
 
 
 def test_a_429_that_may_mean_in_flight_is_taken_for_that() -> None:

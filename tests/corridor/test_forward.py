@@ -614,6 +614,14 @@ async def test_at_the_end_of_this_replica_a_write_under_way_is_unknown_and_not_s
     assert corridor.gate.in_flight == 0
 
 
+async def test_at_the_end_of_this_replica_what_was_never_sent_is_another_s_to_take() -> None:
+    corridor = Corridor()
+    corridor.forwarder.end()
+    answer = await corridor.pay()
+    assert (answer.status, answer.outcome, answer.attempts) == (503, Outcome.NOT_SENT, 0)
+    assert header(answer.headers, b"retry-after") == b"1"
+
+
 async def test_at_the_end_of_this_replica_a_payment_that_waits_is_answered_with_what_is_known() -> None:
     corridor = Corridor(response(503, (b"X-First", b"1")), clock=FakeClock(auto=False))
     task = asyncio.create_task(corridor.pay())
