@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = [Verdict(one, "equivalent") for one in chosen if one.key in reasons]
     began = time.monotonic()
     try:
-        verdicts = known + judged([one for one in chosen if one.key not in reasons], given.jobs)
+        verdicts = known + judged([one for one in chosen if one.key not in reasons], given.jobs, given.without)
     except Unsound as problem:
         sys.stderr.write(f"mutants: {problem}\n")
         return NO_RESULT
@@ -59,7 +59,7 @@ def _mutants(root: Path, file: str) -> list[Mutant]:
     return python.mutants_of(file, source, python.enums(modules))
 
 
-def judged(mutants: Sequence[Mutant], jobs: int) -> list[Verdict]:
+def judged(mutants: Sequence[Mutant], jobs: int, without: Sequence[str] = ()) -> list[Verdict]:
     """A verdict on each; Unsound if the tests do not pass without any. A file's mutants stay with one worker."""
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for one in mutants:
@@ -69,7 +69,7 @@ def judged(mutants: Sequence[Mutant], jobs: int) -> list[Verdict]:
 
     def work() -> None:
         try:
-            with stand() as place:
+            with stand(without=without) as place:
                 while not problems:
                     found.append(place.judge(waiting.get_nowait()))
                     _progress(found[-1], len(found), len(mutants))
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sample", type=int, default=SAMPLE, metavar="N", help=f"so many of each file ({SAMPLE})")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the sample (1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="workers at once (2)")
+    parser.add_argument("--without", action="append", default=[], metavar="TEST", help="leave out tests, by their id")
     parser.add_argument(
         "--find", default="", metavar="TEXT", help="only those with TEXT in their line, before or after"
     )

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,10 +42,11 @@ class Verdict:
 
 @dataclass(slots=True)
 class Stand:
-    """One copy and its worker. `took`: seconds of each stage without a mutant."""
+    """One copy and its worker. `without`: tests to leave out. `took`: seconds of each stage without a mutant."""
 
     root: Path
     worker: subprocess.Popen[str]
+    without: Sequence[str] = ()
     took: dict[Stage, float] = field(default_factory=dict)
     _changes: int = 0
 
@@ -87,9 +88,10 @@ class Stand:
         self.took[stage] = time.monotonic() - began
 
     def _run(self, stage: Stage, seconds: float, *, cache: bool = False) -> tuple[str, str]:
+        arguments = [*stage, *(f"--deselect={test}" for test in self.without)]
         assert self.worker.stdin is not None
         assert self.worker.stdout is not None
-        self.worker.stdin.write(json.dumps({"arguments": stage, "seconds": seconds, "cache": cache}) + "\n")
+        self.worker.stdin.write(json.dumps({"arguments": arguments, "seconds": seconds, "cache": cache}) + "\n")
         self.worker.stdin.flush()
         line = self.worker.stdout.readline()
         if not line:
@@ -99,7 +101,7 @@ class Stand:
 
 
 @contextlib.contextmanager
-def stand(project: Path = ROOT) -> Iterator[Stand]:
+def stand(project: Path = ROOT, *, without: Sequence[str] = ()) -> Iterator[Stand]:
     """A stand with a copy of `project`, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="holdfast-mutants-") as folder:
         root = Path(folder).resolve() / "project"
@@ -110,4 +112,4 @@ def stand(project: Path = ROOT) -> Iterator[Stand]:
         command = [sys.executable, "-m", "mutants.worker", str(root)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes) as worker:  # type: ignore[call-overload]
-            yield Stand(root, worker)
+            yield Stand(root, worker, without)
