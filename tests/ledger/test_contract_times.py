@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from proxy.core.ledger import Entry, Ground, State
+from proxy.core.ledger import Entry, Ground, State, granted
 from proxy.edges import redis_ledger
 from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.redis_ledger import RedisLedger
@@ -108,6 +108,19 @@ async def test_however_many_the_dead_have_left_all_are_found(store: LedgerStore)
     assert (await store.claim(write("c"), "r1/1", LEASE)).tracked.unknown == 26
     await store.settle(UP, [told(State.NOT_SENT)])
     assert len(await ids(store, State.UNKNOWN)) == 26
+
+
+async def test_a_dead_call_is_unknown_to_whoever_claims_it_however_many_died_before(store: LedgerStore) -> None:
+    for number in range(25):
+        await store.claim(write(f"dead-{number:02}"), f"dead/{number}", 0.0)
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.005)
+    answer = await store.claim(write("dead-24"), "r1/1", LEASE)
+    assert not answer.held
+    assert granted(write("dead-24"), "r1/1", answer.prior, answer.now).doubt
+    found = await entry(store, "dead-24")
+    assert (found.state, found.owner, found.lapsed) == (State.UNKNOWN, "r1/1", False)
+    assert "dead-24" in await ids(store, State.UNKNOWN)
 
 
 @pytest.mark.parametrize("finder", ["claim", "settle", "count", "entries", "entry"])
