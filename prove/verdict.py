@@ -95,8 +95,8 @@ def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     """Whether a further charge is what the client asked for: its own repeat, where nothing protects that.
 
     That is the same key at a provider which executes it again after anything but a 2xx, or no key after the provider's
-    own 5xx, another key where nobody was left who could know of the first, or one key on two replicas of which one has
-    been sent to another provider already and one has not. What Holdfast sent again by itself, or
+    own 5xx, another key where nobody was left who could know of the first, or one that came again just as its
+    upstream was moved to another provider. What Holdfast sent again by itself, or
     caused by an answer of its own, is never the client's doing.
     """
     evidence = docket.evidence
@@ -109,7 +109,7 @@ def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     if payment.custom is Custom.LIBRARY:
         return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
     elsewhere = {each.get("provider") for each in earlier} != {made[charge].get("provider")}
-    if payment.custom is Custom.TWINS and elsewhere:
+    if elsewhere:
         return mark not in marks
     keys = {each.get("key") for each in earlier}
     if payment.custom is Custom.NEW_KEY and made[charge].get("key") not in keys:

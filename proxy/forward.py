@@ -330,13 +330,20 @@ class Forwarder:
 
     def _answer(self, keyed: Keyed, caller: Caller, story: Story) -> Answer:
         told = self._told(keyed, story, story.outcome)
-        if story.last is None and story.claim.doubt:
-            return answers.problem(504, "connection_timeout", f"The deadline is over; {EARLIER_CALL}.", told)
         if story.last is None:
-            raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
+            return self._too_late(told)
         result, row = story.last
         kind = self._kind(keyed, caller)
         return answers.answer_for(result, row, kind, self.upstream.unknown_status, told, write=keyed.write)
+
+    def _too_late(self, told: Told) -> Answer:
+        """There was no time for even one attempt."""
+        if told.outcome is Outcome.UNKNOWN:
+            return answers.problem(504, "connection_timeout", f"The deadline is over; {EARLIER_CALL}.", told)
+        if self._ending.is_set():
+            detail = "This replica is ending, and nothing was sent; another one takes the payment."
+            return answers.refused(1.0, self.profile.max_retry_after, detail, told)
+        raise RequestRefused(408, "The request did not arrive within its deadline; nothing was sent.")
 
     def _told(self, keyed: Keyed, story: Story, outcome: Outcome) -> Told:
         missing = ", ".join(filter(None, [self.gate.degraded, "ledger" if story.claim.degraded else None])) or None

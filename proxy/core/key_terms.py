@@ -136,6 +136,11 @@ class KeyRule(Fact):
         """Whether `in_flight_statuses` are known to mean it."""
         return self.is_proven("in_flight_statuses")
 
+    @property
+    def mismatch_proven(self) -> bool:
+        """Whether `mismatch_statuses` are known to mean it."""
+        return self.is_proven("mismatch_statuses")
+
     def is_proven(self, fact: PlainKeyFact) -> bool:
         """Whether a plain fact of this rule is more than assumed."""
         ground = self.grounds.get(fact)
@@ -216,6 +221,11 @@ class KeyTerms:
     def mismatch_statuses(self) -> tuple[Status, ...]:
         """Statuses that mean the key was used for another body."""
         return self.rule.mismatch_statuses
+
+    @property
+    def mismatch_proven(self) -> bool:
+        """Whether these statuses are known to mean it."""
+        return self.rule.mismatch_proven
 
     @property
     def mismatch(self) -> tuple[Sign, ...]:

@@ -96,7 +96,8 @@ def _meanings(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None)
         yield from _signed(profile.provider_failures, status, Row.SERVER_ERROR)
     yield from _signed(profile.rate_limit.signs, status, Row.RATE_LIMITED)
     if terms is not None:
-        yield from ((None, Row.KEY_MISMATCH) for one in terms.mismatch_statuses if one == status)
+        if status in terms.mismatch_statuses:
+            yield None, Row.KEY_MISMATCH if terms.mismatch_proven else Row.UNPROVEN
         yield from _signed(terms.mismatch, status, Row.KEY_MISMATCH)
     yield None, _status_row(status, profile)
 
@@ -104,8 +105,7 @@ def _meanings(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None)
 def _signed(signs: tuple[Sign, ...], status: int, row: Row) -> Iterator[Meaning]:
     for sign in signs:
         if sign.applies(status):
-            proven = sign.proven or row in {Row.REJECTED, Row.KEY_MISMATCH}
-            yield sign, row if proven else Row.UNPROVEN
+            yield sign, row if sign.proven else Row.UNPROVEN
 
 
 def _declined(status: int, kind: Kind, profile: Profile, terms: KeyTerms | None) -> Iterator[Meaning]:

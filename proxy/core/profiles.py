@@ -89,7 +89,8 @@ class Profile(Section):
     """Answers below 500 that are the provider's own failure."""
     method_outage_statuses: frozenset[Status] = frozenset()
     """5xx of one payment method's supplier: the breaker, which covers all methods, does not learn from them."""
-    rate_limit: RateLimit = RateLimit()
+    rate_limit: RateLimit = RateLimit(evidence="assumed")
+    """None stated: nothing is known of what a limiter lets through before it says no."""
     request_id_headers: tuple[HeaderName, ...] = ()
     client_reference_fields: tuple[str, ...] = ()
     """Fields of a request by which its payment can be found again at the provider."""

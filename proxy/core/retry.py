@@ -35,8 +35,19 @@ SAME_KEY_AFTER: dict[After5xx, frozenset[Row]] = {
 
 OBEYED: dict[Advice, frozenset[Kind]] = {Advice.STOP: NONE, Advice.SAME_KEY: READ_OR_KEYED, Advice.NOTHING_DONE: ALL}
 """Which kinds a hint lets go out again (row 7)."""
-SETTLED = frozenset({Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REPLAY, Row.KEY_MISMATCH, Row.REDIRECT})
-"""Rows that no hint reopens: there is nothing to mend, or only the client can."""
+SETTLED = frozenset(
+    {
+        Row.SUCCESS,
+        Row.DECLINE,
+        Row.UNSETTLED_DECLINE,
+        Row.REPLAY,
+        Row.KEY_MISMATCH,
+        Row.REDIRECT,
+        Row.UNREADABLE,
+        Row.UNPROVEN,
+    }
+)
+"""Rows that no hint reopens: there is nothing to mend, or only the client can, or they may be one of those."""
 BROKE_OFF = frozenset({Row.NO_ANSWER, Row.TIMEOUT, Row.CUT, *CUT_OF.values(), Row.REQUEST_TIMEOUT})
 """Rows in which the exchange never came to its end."""
 FRESH_CONNECTION = BROKE_OFF | {Row.MISDIRECTED}

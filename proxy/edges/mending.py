@@ -46,7 +46,7 @@ def mend(received: bytes, objection: str) -> bytes | None:
 
 def _mended_head(lines: list[bytes], objection: str, *, whole: bool) -> bytes:
     """One head without its end; of one that is not `whole`, the last line may be a part and is not yet a field."""
-    if not (lines[0].startswith(_START) or _START.startswith(lines[0])):
+    if not lines[0].startswith(_START):
         raise Unreadable(objection)
     for line in lines if whole else (*lines[:-1], lines[-1].removesuffix(b"\r")):
         _check_line(line)

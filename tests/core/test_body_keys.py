@@ -22,6 +22,13 @@ from tests.fakes import FakeStream
         ("braintree", "POST", "/merchants/m/transactions", BRAINTREE, b"k-1"),
         ("braintree", "PUT", "/merchants/m/transactions/t/void", BRAINTREE.replace(b"_", b"-"), b"k-1"),
         ("braintree", "POST", "/merchants/m/transactions/t/refund", BRAINTREE, b"k-1"),
+        ("square", "PUT", "/v2/payments/P1", b'{"idempotency_key": "k-1"}', b"k-1"),
+        ("square", "POST", "/v2/terminals/checkouts", b'{"idempotency_key": "' + b"k" * 64 + b'"}', b"k" * 64),
+        ("square", "POST", "/v2/orders/O1/pay", b'{"idempotency_key": "' + b"k" * 192 + b'"}', b"k" * 192),
+        ("square", "POST", "/v2/gift-cards/activities", b'{"idempotency_key": "k"}', b"k"),
+        ("square", "POST", "/v2/online-checkout/payment-links", b'{"idempotency_key": "k"}', b"k"),
+        ("square", "POST", "/v2/subscriptions", b'{"idempotency_key": "k"}', b"k"),
+        ("square", "POST", "/v2/invoices/I1/publish", b'{"idempotency_key": "k"}', b"k"),
     ],
 )
 def test_a_key_in_the_body_makes_the_request_keyed(name: str, method: str, path: str, body: bytes, key: bytes) -> None:
@@ -33,7 +40,7 @@ def test_a_key_in_the_body_makes_the_request_keyed(name: str, method: str, path:
 DEEP_XML = b"<a>" * 5000 + b"<api_request_key>k</api_request_key>" + b"</a>" * 5000
 BOMB = b"""<!DOCTYPE t [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <transaction><api_request_key>&b;</api_request_key></transaction>"""
-FOREIGN = b'<?xml version="1.0"?><!DOCTYPE t SYSTEM "file:///etc/passwd"><t><api_request_key>k</api_request_key></t>'
+FOREIGN = b'<?xml version="1.0"?><!DOCTYPE t SYSTEM "file:///etc/passwd"><transaction><api_request_key>k</api_request_key></transaction>'
 HOSTILE: dict[str, list[bytes]] = {
     "square": [
         b"",
@@ -41,6 +48,8 @@ HOSTILE: dict[str, list[bytes]] = {
         b"[]",
         b'"idempotency_key"',
         b'{"idempotency_key": ""}',
+        b'\xef\xbb\xbf{"idempotency_key": "k"}',
+        b'{"idempotency_key": "k", "note": NaN}',
         b'{"idempotency_key": " "}',
         b'{"idempotency_key": null}',
         b'{"idempotency_key": ["k"]}',
@@ -60,16 +69,20 @@ HOSTILE: dict[str, list[bytes]] = {
     "braintree": [
         b"",
         b"<transaction/>",
+        b"<transaction><custom-fields><api-request-key>k</api-request-key></custom-fields></transaction>",
+        b"<transaction><custom_fields><api_request_key>k</api_request_key></custom_fields></transaction>",
+        b"<customer><api-request-key>k</api-request-key></customer>",
+        b"<transaction><api_request_key>" + b"k" * 256 + b"</api_request_key></transaction>",
         b"<transaction><api_request_key/></transaction>",
         b"<transaction><api_request_key> </api_request_key></transaction>",
         b"<api_request_key>k</api_request_key>",
         b"<transaction><api_request_key>k</api_request_key>",
-        b"<t><api_request_key>k</api_request_key><x><api_request_key>other</api_request_key></x></t>",
+        b"<transaction><api_request_key>k</api_request_key><api-request-key>other</api-request-key></transaction>",
         b"<transaction><api_request_key>\xff</api_request_key></transaction>",
-        b'<?xml version="1.0" encoding="nonsense"?><t><api_request_key>k</api_request_key></t>',
-        b'<?xml version="1.0" encoding="shift_jis"?><t><api_request_key>k</api_request_key></t>',
-        b"<t>" + b"<x/>" * 5000 + b"<api_request_key>k</api_request_key></t>",
-        b"<t><api_request_key>k</api_request_key><x>" + b"x" * 70_000 + b"</x></t>",
+        b'<?xml version="1.0" encoding="nonsense"?><transaction><api_request_key>k</api_request_key></transaction>',
+        b'<?xml version="1.0" encoding="shift_jis"?><transaction><api_request_key>k</api_request_key></transaction>',
+        b"<t>" + b"<x/>" * 5000 + b"<api_request_key>k</api_request_key></transaction>",
+        b"<transaction><api_request_key>k</api_request_key><x>" + b"x" * 70_000 + b"</x></t>",
         b'{"api_request_key": "k"}',
         DEEP_XML,
         BOMB,

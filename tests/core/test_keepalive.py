@@ -44,6 +44,10 @@ def test_a_restart_closes_many_at_once_and_is_no_habit() -> None:
     assert taught(*[1.0] * 50, apart=ONE_EVENT_SECONDS / 100).safe_for(10.0) == math.inf
 
 
+def test_closings_that_are_just_far_enough_apart_are_several() -> None:
+    assert taught(1.0, 1.0, 1.0, apart=ONE_EVENT_SECONDS).safe_for(1.0) == pytest.approx(MARGIN)
+
+
 def test_closings_that_follow_one_another_closely_all_the_time_are_a_habit_all_the_same() -> None:
     assert taught(*[0.001] * 20, apart=ONE_EVENT_SECONDS / 2).safe_for(1.0) == 0.0
 
@@ -64,7 +68,14 @@ def test_what_was_kept_for_less_long_says_nothing() -> None:
     assert known.safe_for(10.0) == pytest.approx(MARGIN * 5.0)
 
 
+def test_what_was_kept_for_just_as_long_counts() -> None:
+    known = taught(5.0, 5.0, 5.0)
+    known.kept(5.0)
+    assert known.safe_for(10.0) == math.inf
+
+
 def test_it_forgets_with_time() -> None:
+    assert taught(1.0, 1.0, 1.0).safe_for(FORGET_SECONDS * 2) == math.inf
     known = taught(1.0, 1.0, 1.0)
     assert known.safe_for(FORGET_SECONDS - 0.1) < math.inf
     assert known.safe_for(FORGET_SECONDS) == math.inf

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.config import Retry
-from proxy.core.outcome import Row
-from proxy.core.retry import Again, Denied, leaves_doubt, next_attempt, wants_retry
-from tests.fakes import constant
+from proxy.core.model import Kind
+from proxy.core.outcome import Advice, Row, hint_of
+from proxy.core.retry import FRESH_CONNECTION, Again, Denied, leaves_doubt, may_repeat, next_attempt, wants_retry
+from tests.fakes import GENERIC, constant, profile, response
 
 ALMOST_ONE = 1 - 2**-53
 
@@ -124,3 +125,54 @@ def test_nothing_to_mend_asks_for_no_retry(row: Row) -> None:
 )
 def test_which_attempts_may_have_been_carried_out(row: Row, doubt: bool) -> None:
     assert leaves_doubt(row) is doubt
+
+
+CLOSED = {
+    Row.SUCCESS,
+    Row.DECLINE,
+    Row.UNSETTLED_DECLINE,
+    Row.REPLAY,
+    Row.KEY_MISMATCH,
+    Row.REDIRECT,
+    Row.UNREADABLE,
+    Row.UNPROVEN,
+}
+
+
+@pytest.mark.parametrize("row", list(Row))
+@pytest.mark.parametrize("advice", [Advice.SAME_KEY, Advice.NOTHING_DONE])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_no_hint_reopens_what_is_over(row: Row, advice: Advice, kind: Kind) -> None:
+    obeyed = row not in CLOSED and (kind is not Kind.UNKEYED or advice is Advice.NOTHING_DONE)
+    assert may_repeat(row, kind, GENERIC.terms[0], advice=advice) is obeyed
+    assert wants_retry(row, advice) is (row not in CLOSED)
+
+
+@pytest.mark.parametrize("row", list(Row))
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_hint_to_stop_is_obeyed_everywhere(row: Row, kind: Kind) -> None:
+    assert not may_repeat(row, kind, GENERIC.terms[0], advice=Advice.STOP)
+
+
+@pytest.mark.parametrize("row", list(Row))
+def test_after_what_broke_off_a_new_connection_is_taken(row: Row) -> None:
+    broke_off = row.value.startswith("cut") or row in {Row.NO_ANSWER, Row.TIMEOUT, Row.REQUEST_TIMEOUT}
+    assert (row in FRESH_CONNECTION) is (broke_off or row is Row.MISDIRECTED)
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ([b"true"], Advice.SAME_KEY),
+        ([b" TRUE "], Advice.SAME_KEY),
+        ([b"true", b"true"], Advice.SAME_KEY),
+        ([b"true", b"false"], Advice.STOP),
+        ([b"false", b"true"], Advice.STOP),
+        ([b"true", b"maybe"], None),
+        ([b"true, false"], None),
+        ([], None),
+    ],
+)
+def test_a_hint_said_twice_is_taken_for_the_careful_one(values: list[bytes], advice: Advice | None) -> None:
+    facts = profile(hint={"header": "X-Hint"})
+    assert hint_of(response(500, *((b"x-hint", value) for value in values)), facts) is advice

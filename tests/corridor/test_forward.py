@@ -100,6 +100,7 @@ async def test_no_key_is_claimed_where_none_was_added(one: Payment) -> None:
     ("one", "first", "ages"),
     [
         (READ, TIMEOUT, [None, 0.0]),
+        (KEYED, CUT, [None, 0.0]),
         (KEYED, response(503), [None, None]),
         (KEYED, RESET, [None, 0.0]),
         (KEYED, response(408), [None, 0.0]),
@@ -611,6 +612,14 @@ async def test_at_the_end_of_this_replica_a_write_under_way_is_unknown_and_not_s
     answer = await task
     assert (answer.status, answer.outcome, answer.attempts) == (504, Outcome.UNKNOWN, 1)
     assert corridor.gate.in_flight == 0
+
+
+async def test_at_the_end_of_this_replica_what_was_never_sent_is_another_s_to_take() -> None:
+    corridor = Corridor()
+    corridor.forwarder.end()
+    answer = await corridor.pay()
+    assert (answer.status, answer.outcome, answer.attempts) == (503, Outcome.NOT_SENT, 0)
+    assert header(answer.headers, b"retry-after") == b"1"
 
 
 async def test_at_the_end_of_this_replica_a_payment_that_waits_is_answered_with_what_is_known() -> None:

@@ -6,11 +6,24 @@ import json
 
 import pytest
 
-from proxy.core.model import Answer, Body, Outcome, Payment, header
+from proxy.core.model import Answer, Body, Certainty, Outcome, Payment, Result, TransportFailure, WireError, header
 from proxy.core.retry import Signal
 from proxy.gate import Permit
 from tests.core.providers import NAMES, PROVIDERS
-from tests.fakes import CUT, REFUSED, RESET, TIMEOUT, Corridor, Step, payment, response, upstream
+from tests.fakes import (
+    CUT,
+    JUNK,
+    REFUSED,
+    RESET,
+    TIMEOUT,
+    Corridor,
+    Step,
+    failure,
+    payment,
+    profile,
+    response,
+    upstream,
+)
 
 OK = response(200)
 PATIENT = upstream(timeouts={"connect": "1s", "attempt": "3s", "total": "60s"})
@@ -44,6 +57,11 @@ def keyed(name: str) -> Payment:
 def unkeyed(name: str) -> Payment:
     """A write on a path where no key counts."""
     return payment("PATCH", target=b"/elsewhere/1", body=b'{"amount": 100}')
+
+
+def cut(status: int) -> TransportFailure:
+    """A head with this status, and then nothing more."""
+    return failure(Certainty.CUT, WireError.CUT, status)
 
 
 def error_of(answer: Answer) -> str:
@@ -104,13 +122,100 @@ async def test_checkout_com_with_little_time_answers_instead_of_asking_too_early
     assert (answer.status, answer.outcome, answer.attempts) == (504, Outcome.UNKNOWN, 1)
 
 
-@pytest.mark.parametrize("first", [TIMEOUT, response(409), response(429)], ids=["timeout", "409", "429"])
-async def test_checkout_com_is_asked_again_after_30_s(first: object) -> None:
-    corridor = Corridor(Step(first), OK, facts=PROVIDERS["checkout_com"], config=PATIENT)  # type: ignore[arg-type]
-    answer = await corridor.pay(keyed("checkout_com"))
-    assert (answer.status, answer.outcome) == (200, Outcome.FINAL)
+# What nobody saw may have been a 5xx ----------------------------------------------------------------------------
+
+UNSAFE_UNSEEN = {
+    "checkout_com": payment("POST", (b"Cko-Idempotency-Key", b"k" * 12), target=b"/payments"),
+    "stripe": payment("POST", (b"Idempotency-Key", b"k" * 12), target=b"/v2/core/accounts"),
+    "razorpay": payment("POST", (b"X-Refund-Idempotency", b"k" * 12), target=b"/v1/payments/pay_1/refund"),
+}
+
+
+@pytest.mark.parametrize("name", list(UNSAFE_UNSEEN))
+@pytest.mark.parametrize("seen", [RESET, JUNK, TIMEOUT, CUT, *map(cut, [200, 409, 429, 500, 502, 503]), response(408)])
+async def test_a_key_that_a_5xx_makes_worthless_is_not_sent_again_after_what_nobody_saw(
+    name: str, seen: Result
+) -> None:
+    corridor = Corridor(seen, facts=PROVIDERS[name], config=PATIENT)
+    answer = await corridor.pay(UNSAFE_UNSEEN[name])
+    assert (answer.outcome, len(corridor.transport.sent)) == (Outcome.UNKNOWN, 1)
+
+
+@pytest.mark.parametrize("name", list(UNSAFE_UNSEEN))
+@pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520])
+async def test_the_rule_in_force_is_the_requests_own(name: str, status: int) -> None:
+    """Razorpay's payouts and Stripe's v1 have other rules: theirs would be sent again after a 502."""
+    corridor = Corridor(response(status), facts=PROVIDERS[name], config=PATIENT)
+    answer = await corridor.pay(UNSAFE_UNSEEN[name])
+    assert (answer.status, answer.outcome, len(corridor.transport.sent)) == (status, Outcome.UNKNOWN, 1)
+
+
+@pytest.mark.parametrize(("name", "again"), [("stripe", True), ("razorpay", True)])
+async def test_the_other_rule_of_the_same_profile_lets_it_go_out_again(name: str, again: bool) -> None:
+    corridor = Corridor(response(502), OK, facts=PROVIDERS[name])
+    assert ((await corridor.pay(keyed(name))).attempts == 2) is again
+
+
+@pytest.mark.parametrize("name", list(UNSAFE_UNSEEN))
+async def test_what_is_in_flight_may_end_as_a_5xx_too(name: str) -> None:
+    corridor = Corridor(response(409), facts=PROVIDERS[name], config=PATIENT)
+    answer = await corridor.pay(UNSAFE_UNSEEN[name])
+    assert (answer.status, answer.outcome, answer.attempts) == (409, Outcome.UNKNOWN, 1)
+
+
+CUT_5XX = [(name, status) for name in NAMES for status in (500, 501, 502, 503, 504, 520, 599)]
+
+
+@pytest.mark.parametrize(("name", "status"), CUT_5XX)
+async def test_a_5xx_that_breaks_off_is_sent_again_where_a_whole_one_is(name: str, status: int) -> None:
+    whole, broken = (
+        Corridor(response(status), OK, facts=PROVIDERS[name]),
+        Corridor(cut(status), OK, facts=PROVIDERS[name]),
+    )
+    await whole.pay(keyed(name))
+    await broken.pay(keyed(name))
+    assert len(broken.transport.sent) == len(whole.transport.sent)
+
+
+@pytest.mark.parametrize("silence", [TIMEOUT, RESET, CUT, cut(200), cut(500), cut(503), response(408)])
+async def test_every_silence_waits_as_long_as_the_provider_asks_for(silence: Result) -> None:
+    facts = profile(key={"timeout_wait": "30s"})
+    corridor = Corridor(silence, OK, facts=facts, config=PATIENT)
+    await corridor.pay(payment("POST", (b"Idempotency-Key", b"k")))
     one, two = corridor.transport.sent
     assert two.at - one.at == 30.0
+
+
+# Answers that settle nothing ------------------------------------------------------------------------------------
+
+REFUSALS = [
+    ("razorpay", response(400, body=b'{"error":{"code":"BAD_REQUEST_ERROR","source":"business"}}')),
+    ("razorpay", response(400, body=b'{"error":{"code":"BAD_REQUEST_ERROR","source":"customer"}}')),
+    ("mollie", response(400, body=b'{"status":400,"detail":"bad gateway request"}')),
+    ("gocardless", response(422, body=b'{"error":{"type":"validation_failed"}}')),
+    ("gocardless", response(422, body=b'{"error":{"type":"invalid_state"}}')),
+    ("gocardless", response(409, body=b'{"error":{"errors":[{"reason":"idempotent_creation_conflict"}]}}')),
+    ("paypal", response(422, body=b'{"details":[{"issue":"INSTRUMENT_DECLINED"}]}')),
+    ("paypal", response(422, body=b'{"details":[{"issue":"PAYPAL_REQUEST_ID_PREVIOUSLY_USED"}]}')),
+    ("square", response(400, body=b'{"errors":[{"code":"IDEMPOTENCY_KEY_REUSED"}]}')),
+    ("square", response(402, body=b'{"errors":[{"category":"PAYMENT_METHOD_ERROR"}]}')),
+    ("stripe", response(400, body=b'{"error":{"type":"idempotency_error"}}')),
+    ("stripe", response(424)),
+    ("adyen", response(422)),
+]
+
+
+@pytest.mark.parametrize(("name", "refusal"), REFUSALS)
+async def test_a_refusal_does_not_settle_what_an_earlier_attempt_may_have_done(name: str, refusal: Result) -> None:
+    corridor = Corridor(TIMEOUT, refusal, facts=PROVIDERS[name])
+    answer = await corridor.pay(keyed(name))
+    assert (answer.status, answer.outcome) == (refusal.status, Outcome.UNKNOWN)
+
+
+async def test_stripe_keeps_its_declines_under_the_key() -> None:
+    corridor = Corridor(TIMEOUT, response(402), facts=PROVIDERS["stripe"])
+    answer = await corridor.pay(keyed("stripe"))
+    assert (answer.status, answer.outcome) == (402, Outcome.FINAL)
 
 
 async def test_checkout_com_does_not_pay_anew_after_a_500() -> None:
@@ -135,7 +240,7 @@ async def test_stripe_says_stop_to_a_503() -> None:
 
 async def test_stripe_says_try_again_where_the_table_alone_would_not() -> None:
     """A 4xx has nothing to mend by its status; the hint overrides it, for a request with a key only."""
-    hinted = response(424, (b"Stripe-Should-Retry", b"true"))
+    hinted = response(423, (b"Stripe-Should-Retry", b"true"))
     assert (await Corridor(hinted, OK, facts=PROVIDERS["stripe"]).pay(keyed("stripe"))).attempts == 2
     assert (await Corridor(hinted, facts=PROVIDERS["stripe"]).pay(unkeyed("stripe"))).attempts == 1
 
@@ -163,20 +268,10 @@ async def test_a_payout_without_key_goes_out_as_it_came_and_once() -> None:
     assert corridor.transport.sent[0].payment == before
 
 
-async def test_a_razorpay_capture_is_never_repeated_and_a_refund_is() -> None:
+async def test_a_razorpay_capture_has_no_key() -> None:
     capture = payment("POST", (b"X-Refund-Idempotency", b"k" * 12), target=b"/v1/payments/pay_1/capture")
-    assert (await Corridor(RESET, facts=PROVIDERS["razorpay"]).pay(capture)).attempts == 1
-    refund = payment("POST", (b"X-Refund-Idempotency", b"k" * 12), target=b"/v1/payments/pay_1/refund")
-    assert (await Corridor(RESET, OK, facts=PROVIDERS["razorpay"]).pay(refund)).attempts == 2
-
-
-async def test_the_rule_in_force_is_the_requests_own() -> None:
-    """A 409 is in flight for a refund, and a plain refusal for a payout."""
-    busy = response(409)
-    refund = payment("POST", (b"X-Refund-Idempotency", b"k" * 12), target=b"/v1/payments/pay_1/refund")
-    assert (await Corridor(busy, OK, facts=PROVIDERS["razorpay"]).pay(refund)).attempts == 2
-    answer = await Corridor(busy, facts=PROVIDERS["razorpay"]).pay(keyed("razorpay"))
-    assert (answer.attempts, answer.outcome) == (1, Outcome.FINAL)
+    answer = await Corridor(RESET, facts=PROVIDERS["razorpay"]).pay(capture)
+    assert (answer.status, answer.attempts) == (424, 1)
 
 
 # The breaker -------------------------------------------------------------------------------------------------------
@@ -215,7 +310,8 @@ async def test_a_method_outage_does_not_open_the_breaker_for_every_method(name: 
 
 
 async def test_a_gocardless_replay_is_passed_on_and_settles_an_earlier_doubt() -> None:
-    conflict = json.dumps({"error": {"errors": [{"reason": "idempotent_creation_conflict"}]}}).encode()
+    links = {"conflicting_resource_id": "PM1"}
+    conflict = json.dumps({"error": {"errors": [{"reason": "idempotent_creation_conflict", "links": links}]}}).encode()
     corridor = Corridor(TIMEOUT, response(409, body=conflict), facts=PROVIDERS["gocardless"])
     answer = await corridor.pay(keyed("gocardless"))
     assert (answer.status, answer.outcome, answer.body) == (409, Outcome.FINAL, conflict)

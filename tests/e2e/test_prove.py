@@ -16,7 +16,7 @@ from prove.contenders import CONTENDERS, VARIANTS, configuration
 from prove.run import DURABLE, SPARED, VOLATILE, Options
 from prove.unsafe import MUTANTS
 
-SHORT = ["--seconds", "5", "--rate", "80", "--clients", "48", "--seed", "20"]
+SHORT = ["--seconds", "4", "--rate", "80", "--clients", "48", "--seed", "20"]
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, Any]:

@@ -175,6 +175,7 @@ async def test_a_known_provider_under_another_profile_is_told_at_the_start_and_a
     provider = await rig.provider()
     rig.configure(provider)
     replica = await rig.replica(provider, None, UPSTREAM_URL="https://api.stripe.com")
+    await until(lambda: warned(replica, 1), "warned")  # it listens before it has told everything
     (line,) = replica.events("config.warning")
     assert line["level"] == "warning"
     assert line["message"].startswith("upstreams.mock: api.stripe.com is a host of stripe")

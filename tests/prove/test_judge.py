@@ -282,14 +282,18 @@ def test_who_starts_over_was_told_wrongly_or_by_one_who_could_not_know(
     assert rules(replace(judged, evidence=evidence, troubles=troubles)) == found
 
 
-@pytest.mark.parametrize(("custom", "found"), [(Custom.TWINS, []), (Custom.OWN_KEY, [verdict.DUPLICATE])])
-def test_one_key_at_once_on_two_replicas_of_which_one_was_moved(custom: Custom, found: list[str]) -> None:
-    judged = case(PAID, second(PAID, charge="pay_2"), made=("pay_1", "pay_2"), arrived=(CHARGED,), custom=custom,
-                  then=(later(CHARGED, 2, provider=2),), move=Move(11.0, 12.5))  # fmt: skip
+@pytest.mark.parametrize(
+    ("by", "found"), [("p/2", []), ("p/1", [verdict.DUPLICATE, conduct.MOVED_ON, verdict.UNCOUNTED])]
+)
+def test_one_key_that_came_again_just_as_its_upstream_was_moved(by: str, found: list[str]) -> None:
+    there = later(CHARGED, 0.3, provider=2)
+    arrived, then = ((CHARGED,), (there,)) if by == "p/2" else ((CHARGED, there), ())
+    judged = case(PAID, second(PAID), made=("pay_1", "pay_2"), arrived=arrived, then=then, move=Move(11.0, 12.5))
     first, again = judged.evidence.charges
     charges = ({**first, "provider": 1}, {**again, "provider": 2})
-    evidence = replace(judged.evidence, charges=charges, charged_by={"pay_1": "p/1", "pay_2": "p/2"})
-    assert rules(replace(judged, evidence=evidence)) == found
+    evidence = replace(judged.evidence, charges=charges, charged_by={"pay_1": "p/1", "pay_2": by})
+    early = Move(10.2, 10.4)  # so that p/1 is old only by having been at the first one
+    assert rules(replace(judged, evidence=evidence, move=early)) == found
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ def _checkout_com() -> dict[str, Row]:
         DECLINE: (0, 1, "final", None),
         OPEN: (0, 0, "not_sent", error),
         REFUSED: (0, 0, "not_sent", error),
-        TIMEOUT: (1, 1, "unknown", error),  # not before 30 s, and there are only 5
-        RESET: KEYED_ANSWERED,
+        TIMEOUT: (1, 1, "unknown", error),  # it may have been a 500, after which the same key would charge again
+        RESET: (1, 1, "unknown", error),
         AFTER_500: (1, 1, "unknown", error),  # the same key would charge again
         BEFORE_503: (0, 1, "unknown", error),
-        IN_FLIGHT: (1, 1, "unknown", error),  # not before 30 s
+        IN_FLIGHT: (1, 1, "unknown", error),  # as may be what is in flight
     }
 
 
@@ -169,11 +169,11 @@ VARIANTS: dict[str, Variant] = {
             SUCCESS: (1, 1, "final", None),
             OPEN: (0, 0, "not_sent", "razorpay.ServerError"),
             REFUSED: (0, 0, "not_sent", "razorpay.ServerError"),
-            TIMEOUT: KEYED_ANSWERED,
-            RESET: KEYED_ANSWERED,
+            TIMEOUT: (1, 1, "unknown", "razorpay.ServerError"),
+            RESET: (1, 1, "unknown", "razorpay.ServerError"),
             AFTER_500: (1, 1, "unknown", "razorpay.ServerError"),  # nothing is documented, so nothing is tried
             BEFORE_503: (0, 1, "unknown", "razorpay.ServerError"),
-            IN_FLIGHT: KEYED_ANSWERED,
+            IN_FLIGHT: (1, 1, "unknown", "razorpay.BadRequestError"),
         },
     ),
     "razorpay, order without a key": Variant(
