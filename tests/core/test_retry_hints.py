@@ -11,6 +11,7 @@ from proxy.core.rows import Row
 
 NOTHING_TO_MEND = [
     *(Row.SUCCESS, Row.DECLINE, Row.UNSETTLED_DECLINE, Row.REPLAY, Row.KEY_MISMATCH, Row.REDIRECT),
+    *(Row.UNREADABLE, Row.UNPROVEN),
 ]
 OBEYED = {
     Advice.STOP: set(),
