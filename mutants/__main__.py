@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import queue
+import signal
 import sys
 import threading
 import time
@@ -29,6 +30,7 @@ TOO_FEW, NO_RESULT = 1, 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look at the mutants asked for; the exit code."""
     given = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     reasons = equivalent.load(equivalent.FILE.read_text())
     every = {file: _mutants(ROOT, file) for file in files(ROOT, given.files)}
     chosen = [
@@ -66,7 +68,7 @@ def judged(mutants: Sequence[Mutant], jobs: int, without: Sequence[str] = ()) ->
     for one in mutants:
         waiting.put(one)
     found: list[Verdict] = []
-    problems: list[Exception] = []
+    problems: list[BaseException] = []
 
     def work() -> None:
         try:
@@ -82,11 +84,19 @@ def judged(mutants: Sequence[Mutant], jobs: int, without: Sequence[str] = ()) ->
     threads = [threading.Thread(target=work) for _ in range(min(jobs, len(mutants)))]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        _join(threads)
+    except BaseException as end:
+        problems.append(end)  # the others stop after the mutant they are at, and take their copies along
+        _join(threads)
     if problems:
         raise problems[0]
     return found
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 def _progress(verdict: Verdict, done: int, total: int) -> None:
