@@ -86,7 +86,7 @@ def judged(mutants: Sequence[Mutant], jobs: int, without: Sequence[str] = ()) ->
         thread.start()
     try:
         _join(threads)
-    except BaseException as end:
+    except (KeyboardInterrupt, SystemExit) as end:
         problems.append(end)  # the others stop after the mutant they are at, and take their copies along
         _join(threads)
     if problems:
