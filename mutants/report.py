@@ -1,4 +1,4 @@
-"""What a run found, for people: a row for each file, then the survivors."""
+"""What a run found, for people: a row for each file and layer, then the survivors."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mutants.stand import Verdict
+from mutants.table import row_of
 
 LEAST = 0.95
-"""Share of a file's mutants, without the equivalent ones, that its tests have to notice."""
+"""Share of the mutants, without the equivalent ones, that the tests have to notice: of each file if all were looked at,
+else of each layer, since a handful says too little of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One file's figures. `timeout` is a part of `killed`."""
+    """The figures of a file, or of a layer. `timeout` is a part of `killed`."""
 
     file: str
     killed: int
@@ -45,11 +47,20 @@ def scores(verdicts: Iterable[Verdict]) -> list[Score]:
     ]
 
 
+def layers(found: Sequence[Score]) -> list[Score]:
+    """The figures of each layer, summed over its files."""
+    by_layer: dict[str, list[Score]] = {}
+    for one in found:
+        row = row_of(one.file)
+        by_layer.setdefault(row.layer if row else "other", []).append(one)
+    return [_together(layer, some) for layer, some in by_layer.items()]
+
+
 def table(found: Sequence[Score]) -> Iterator[str]:
-    """The table as Markdown."""
-    yield "| file | mutants | killed | survived | equivalent | share killed | of these by timeout |"
+    """The table as Markdown: the files, then the layers."""
+    yield "| file or layer | mutants | killed | survived | equivalent | share killed | of these by timeout |"
     yield "|---|---|---|---|---|---|---|"
-    for one in [*found, _together(found)]:
+    for one in [*found, *layers(found)]:
         share = f"{one.share:.1%}{'' if one.share >= LEAST else ' **low**'}"
         figures = (one.file, one.mutants, one.killed, one.survived, one.equivalent, share, one.timeout)
         yield f"| {' | '.join(map(str, figures))} |"
@@ -61,8 +72,6 @@ def survivors(verdicts: Iterable[Verdict]) -> Iterator[str]:
         yield f"{one.file}:{one.line} in {one.function} ({one.operator})\n    - {one.was}\n    + {one.now}"
 
 
-def _together(found: Sequence[Score]) -> Score:
-    sums = (
-        sum(column) for column in zip(*((s.killed, s.survived, s.equivalent, s.timeout) for s in found), strict=True)
-    )
-    return Score("all", *sums) if found else Score("all", 0, 0, 0, 0)
+def _together(name: str, found: Sequence[Score]) -> Score:
+    columns = zip(*((one.killed, one.survived, one.equivalent, one.timeout) for one in found), strict=True)
+    return Score(name, *map(sum, columns))

@@ -103,7 +103,7 @@ class Stand:
 @contextlib.contextmanager
 def stand(project: Path = ROOT, *, without: Sequence[str] = ()) -> Iterator[Stand]:
     """A stand with a copy of `project`, removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-mutants-") as folder:
+    with tempfile.TemporaryDirectory(prefix="holdfast-mutants-", ignore_cleanup_errors=True) as folder:
         root = Path(folder).resolve() / "project"
         shutil.copytree(project, root, ignore=_LEFT_OUT)
         rubbish = Path(folder) / "tmp"

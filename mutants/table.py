@@ -21,48 +21,42 @@ WIRE: Stage = ("tests/edges/test_upstream*.py",)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Files, and the stages their mutants meet until one notices: the fastest and likeliest first.
+    """Files of one layer, and the stages their mutants meet until one notices: the fastest and likeliest first.
 
     Before these come the tests that bear a file's own name. `rules`: looked at unless files are named.
     """
 
+    layer: str
     files: str
     stages: tuple[Stage, ...]
     rules: bool = True
 
 
 ROWS = (
-    Row("proxy/core/ledger.py", (CONTRACT, CORRIDOR)),
-    Row("proxy/core/*.py", (CORRIDOR, CORE)),
-    Row("proxy/edges/lua/*entry.lua", (CONTRACT, LEDGER)),
-    Row("proxy/edges/lua/*entries.lua", (CONTRACT, LEDGER)),
-    Row("proxy/edges/lua/ledger.lua", (CONTRACT, LEDGER)),
-    Row("proxy/edges/lua/*.lua", (BREAKER,)),
-    Row("proxy/edges/*_ledger.py", (CONTRACT, LEDGER)),
-    Row("proxy/edges/*_store.py", (BREAKER, ("tests/corridor",)), rules=False),
-    Row("proxy/edges/redis_record.py", (BREAKER,), rules=False),
-    Row("proxy/edges/connection.py", (WIRE, ("tests/edges", "tests/dataplane", _NO_MODELS)), rules=False),
-    Row("proxy/edges/response.py", (WIRE, ("tests/edges", "tests/dataplane", _NO_MODELS)), rules=False),
-    Row("proxy/edges/*.py", (("tests/edges", _NO_MODELS), ("tests/dataplane",)), rules=False),
-    Row("proxy/fleet.py", (("tests/corridor",), ("tests/web",), ("tests/e2e/test_shared_state.py",)), rules=False),
-    *(
-        Row(f"proxy/{name}.py", (("tests/corridor", "tests/ledger", _NO_MODELS),))
-        for name in (
-            "forward",
-            "recovery",
-            "story",
-            "telling",
-            "resend",
-            "followup",
-            "bookkeeper",
-            "gate",
-            "breaker_view",
-            "failover",
-        )
+    Row("core", "proxy/core/ledger.py", (CONTRACT, CORRIDOR)),
+    Row("core", "proxy/core/*.py", (CORRIDOR, CORE)),
+    *(Row("corridor", f"proxy/{name}.py", (CORRIDOR,)) for name in ("forward", "story", "telling", "pause")),
+    *(Row("corridor", f"proxy/{name}.py", (CORRIDOR,)) for name in ("followup", "resend")),
+    *(Row("ledger", f"proxy/{name}.py", (CORRIDOR,)) for name in ("bookkeeper", "recovery")),
+    *(Row("ledger", f"proxy/edges/lua/{name}.lua", (CONTRACT, LEDGER)) for name in ("ledger", "*_entry", "*_entries")),
+    Row("ledger", "proxy/edges/*_ledger.py", (CONTRACT, LEDGER)),
+    *(Row("fleet", f"proxy/{name}.py", (CORRIDOR,)) for name in ("gate", "breaker_view", "failover")),
+    Row("fleet", "proxy/edges/lua/*.lua", (BREAKER,)),
+    Row(
+        "fleet",
+        "proxy/fleet.py",
+        (("tests/corridor",), ("tests/web",), ("tests/e2e/test_shared_state.py",)),
+        rules=False,
     ),
-    Row("proxy/pause.py", (CORRIDOR,)),
-    Row("proxy/web/*.py", (("tests/web", "tests/dataplane"),), rules=False),
-    Row("proxy/*.py", (CORRIDOR, ("tests/web", "tests/test_cli.py"), ("tests/e2e",)), rules=False),
+    Row("fleet", "proxy/edges/*_store.py", (BREAKER, ("tests/corridor",)), rules=False),
+    Row("fleet", "proxy/edges/redis_record.py", (BREAKER,), rules=False),
+    *(
+        Row("wire", f"proxy/edges/{name}.py", (WIRE, ("tests/edges", "tests/dataplane")), rules=False)
+        for name in ("connection", "response", "upstream", "pool", "pump", "stream", "wire")
+    ),
+    Row("edges", "proxy/edges/*.py", (("tests/edges",), ("tests/dataplane",)), rules=False),
+    Row("web", "proxy/web/*.py", (("tests/web", "tests/dataplane"),), rules=False),
+    Row("process", "proxy/*.py", (CORRIDOR, ("tests/web", "tests/test_cli.py"), ("tests/e2e",)), rules=False),
 )
 
 

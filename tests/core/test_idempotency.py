@@ -125,3 +125,16 @@ def test_age_changes_nothing_where_no_key_protects(kind: Kind, terms: KeyTerms |
 
 def test_a_keyed_request_without_terms_counts_as_unkeyed() -> None:
     assert kind_at_age(Kind.KEYED, None, 0.0) is Kind.UNKEYED
+
+
+@pytest.mark.parametrize("facts", [{"max_length": 20}, {"charset": "[0-9]+"}])
+def test_a_key_of_ours_that_the_provider_would_not_take_is_not_sent(facts: dict[str, object]) -> None:
+    before = payment("POST")
+    keyed = settle_kind(before, profile(key=facts), inject=True, new_key=keys(NEW))
+    assert (keyed.payment, keyed.kind, keyed.injected, keyed.key, keyed.rule) == (
+        before,
+        Kind.UNKEYED,
+        None,
+        None,
+        None,
+    )

@@ -119,6 +119,10 @@ async def test_enough_failures_of_its_own_hold_its_calls_back_before_the_store_h
     assert isinstance(rig.gate.view.record.state, Open)
 
 
+async def test_the_window_is_the_failure_rate_s() -> None:
+    assert Rig(breaker={"failure_rate": {"window": "40s"}}).gate.window == 40.0
+
+
 async def test_without_a_failure_rate_only_the_row_counts() -> None:
     rig = Rig(breaker={"failure_rate": None})
     assert rig.gate.window == 1.0

@@ -61,7 +61,7 @@ def check(view: Shared, reported: list[float]) -> None:
 async def test_a_failure_counts_for_a_window_and_no_longer_however_many_come_after_it(store: BreakerStore) -> None:
     reported: list[float] = []
     start = (await store.read(UP, WINDOW)).now
-    while not reported or reported[-1] < start + 2.5 * WINDOW:
+    while not reported or reported[-1] < start + 1.6 * WINDOW:
         view = await store.report(UP, 0, Tally(0, 1, 1), WINDOW)
         reported.append(view.now)
         check(view, reported)

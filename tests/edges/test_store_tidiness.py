@@ -8,7 +8,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from proxy.core.breaker import HalfOpen, Record
+from proxy.core.breaker import Counts, HalfOpen, Record
 from proxy.edges.redis_store import RedisBreakerStore
 from proxy.ports import Tally
 
@@ -26,6 +26,10 @@ async def test_the_counts_of_a_quiet_upstream_outlive_their_window_by_a_bucket(
 ) -> None:
     await store.report(UP, 0, Tally(0, 1, 1), 30.0)
     assert 30.0 < await redis_client.pttl(COUNTS) / 1000 <= 33.0
+
+
+async def test_a_window_too_short_for_ten_buckets_is_counted_all_the_same(store: RedisBreakerStore) -> None:
+    assert (await store.report(UP, 0, Tally(0, 1, 1), 0.005)).counts == Counts(1, 1, 1)
 
 
 async def test_the_counts_of_a_busy_one_hold_no_more_buckets_than_the_window_has(

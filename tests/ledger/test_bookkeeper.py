@@ -78,6 +78,16 @@ async def test_a_settlement_is_written_down_within_milliseconds() -> None:
         assert await desk.store.entry(UP, "z") is not None
 
 
+async def test_who_has_nothing_to_write_down_sleeps() -> None:
+    desk = Desk()
+    async with desk.at_work():
+        desk.keeper.settle(told(State.UNKNOWN))
+        await desk.pass_(1.0)
+        slept = len(desk.clock.slept)
+        await desk.pass_(5.0)
+        assert len(desk.clock.slept) - slept <= 6, "the looks of each second and nothing else"
+
+
 async def test_a_failed_write_is_tried_again_after_a_rest_and_in_order() -> None:
     desk = Desk()
     desk.store.away("settle")
@@ -101,7 +111,10 @@ async def test_a_bug_in_a_turn_is_told_costs_a_rest_and_loses_nothing() -> None:
     async with desk.at_work():
         desk.keeper.settle(told(State.UNKNOWN))
         await desk.pass_(0.5)
-        assert [event.loop for event in desk.sink.of(TurnFailed)] == ["_write_down"]
+        (told_of,) = desk.sink.of(TurnFailed)
+        assert told_of.loop == "_write_down"
+        assert "ValueError" in told_of.cause
+        assert desk.sink.of(StoreFailed) == [], "it is no fault of the store's"
         assert await desk.store.entry(UP, "a") is None
         desk.keeper.settle(told(State.UNKNOWN, id_="b"))
         await desk.pass_(1.2)
@@ -133,9 +146,9 @@ async def test_after_a_failure_the_store_is_left_alone_for_a_second() -> None:
     assert desk.store.times("claim") == 1
     assert desk.sink.of(StoreFailed) == [StoreFailed("claim", "away")]
     desk.store.back()
-    desk.clock.advance(0.9)
+    desk.clock.advance(0.875)
     assert (await desk.claim()).degraded  # type: ignore[union-attr]
-    desk.clock.advance(0.2)
+    desk.clock.advance(0.125)
     assert not (await desk.claim()).degraded  # type: ignore[union-attr]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from redis.asyncio import Redis
 
-from proxy.core.ledger import Entry, Ground, State
+from proxy.core.ledger import Entry, Ground, State, granted
 from proxy.edges import redis_ledger
 from proxy.edges.memory_ledger import MemoryLedger
 from proxy.edges.redis_ledger import RedisLedger
@@ -110,6 +110,19 @@ async def test_however_many_the_dead_have_left_all_are_found(store: LedgerStore)
     assert len(await ids(store, State.UNKNOWN)) == 26
 
 
+async def test_a_dead_call_is_unknown_to_whoever_claims_it_however_many_died_before(store: LedgerStore) -> None:
+    for number in range(25):
+        await store.claim(write(f"dead-{number:02}"), f"dead/{number}", 0.0)
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.005)
+    answer = await store.claim(write("dead-24"), "r1/1", LEASE)
+    assert not answer.held
+    assert granted(write("dead-24"), "r1/1", answer.prior, answer.now).doubt
+    found = await entry(store, "dead-24")
+    assert (found.state, found.owner, found.lapsed) == (State.UNKNOWN, "r1/1", False)
+    assert "dead-24" in await ids(store, State.UNKNOWN)
+
+
 @pytest.mark.parametrize("finder", ["claim", "settle", "count", "entries", "entry"])
 async def test_whoever_asks_finds_what_the_dead_have_left(store: LedgerStore, finder: str) -> None:
     await store.claim(write(), "dead/1", 0.0)
@@ -165,6 +178,11 @@ async def dead_beside_a_final(store: LedgerStore, id_: str) -> None:
     await dead(store, id_)
 
 
+async def dead_beside_an_unknown(store: LedgerStore, id_: str) -> None:
+    await unknown(store, id_)
+    await dead(store, id_)
+
+
 async def resolved(store: LedgerStore, id_: str) -> None:
     await unknown(store, id_)
     await store.settle(UP, [told(State.FINAL, "r9/1", id_=id_)])
@@ -206,6 +224,7 @@ HISTORIES: dict[str, tuple[History, State | None]] = {
     "unknown, taken again": (taken_again(unknown), State.UNKNOWN),
     "its owner died": (dead, State.UNKNOWN),
     "its owner died, taken again": (taken_again(dead), State.UNKNOWN),
+    "unknown, its next owner died": (dead_beside_an_unknown, State.UNKNOWN),
     "restored": (restored, State.UNKNOWN),
     "not sent, taken again": (taken_again(not_sent), State.IN_FLIGHT),
     "refused, taken again": (taken_again(refused), State.IN_FLIGHT),
@@ -356,6 +375,18 @@ async def test_a_list_holds_each_payment_once_and_no_more_than_was_asked_for(sto
     assert await ids(store, State.IN_FLIGHT, 1) == ["d"]
     for state in [None, *State]:
         assert await ids(store, state, 0) == []
+
+
+@pytest.mark.parametrize("kind", [State.FINAL, State.UNKNOWN, State.IN_FLIGHT])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_of_more_than_was_asked_for_the_latest_are_listed(store: LedgerStore, kind: State, limit: int) -> None:
+    for id_ in "abcd":
+        await store.claim(write(id_), "r1/1", LEASE)
+        if kind is not State.IN_FLIGHT:
+            await store.settle(UP, [told(kind, id_=id_)])
+        await asyncio.sleep(0.003)
+    assert await ids(store, None, limit) == list("dcba")[:limit]
+    assert await ids(store, kind, limit) == list("dcba" if kind is State.FINAL else "abcd")[:limit]
 
 
 @pytest.mark.parametrize("most", [1, 2])

@@ -10,7 +10,7 @@ import pytest
 from mutants import __main__ as program
 from mutants import equivalent, python
 from mutants.mutant import Mutant, sample
-from mutants.report import scores, survivors, table
+from mutants.report import layers, scores, survivors, table
 from mutants.stand import ROOT, Unsound, Verdict, stand
 from mutants.table import files, row_of, stages
 
@@ -143,7 +143,8 @@ def test_the_share_is_of_those_that_can_be_noticed(
     (score,) = scores(verdicts(**results))
     assert score.share == pytest.approx(share)
     assert score.mutants == sum(results.values())
-    assert program._tell(verdicts(**results), [], 1.0) == (0 if enough else 1)
+    for by_file in (True, False):
+        assert program._tell(verdicts(**results), [], 1.0, by_file=by_file) == (0 if enough else 1)
     assert ("**low**" in capsys.readouterr().out) is not enough
 
 
@@ -151,8 +152,16 @@ def test_the_report_names_every_survivor_with_its_place() -> None:
     told = verdicts(killed=1, survived=1)
     assert list(survivors(told)) == [f"{FILE}:7 in unseen (boundary)\n    - return x > 2\n    + return x >= 2"]
     assert list(table(scores(told)))[2:] == [
-        f"| {name} | 2 | 1 | 1 | 0 | 50.0% **low** | 0 |" for name in (FILE, "all")
+        f"| {name} | 2 | 1 | 1 | 0 | 50.0% **low** | 0 |" for name in (FILE, "core")
     ]
+
+
+def test_a_sample_is_judged_by_layers_and_a_whole_run_by_files() -> None:
+    other = Mutant("proxy/core/cards.py", "f", 1, "test", 0, 1, "", "a", "b")
+    mixed = [*verdicts(killed=1, survived=1), *(Verdict(other, "killed") for _ in range(18))]
+    assert [(one.file, one.mutants) for one in layers(scores(mixed))] == [("core", 20)]
+    assert program._tell(mixed, [], 1.0, by_file=False) == 0
+    assert program._tell(mixed, [], 1.0, by_file=True) == 1
 
 
 def test_nothing_to_look_at_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
