@@ -39,7 +39,8 @@ class TooLargeError(UndecodableError):
 def decoded(data: bytes, headers: Headers, limit: int) -> bytes:
     """The body as it was before its codings; UndecodableError if it is not to be had within `limit` bytes."""
     names = _tokens(headers, b"content-encoding")
-    if len(names) > MOST_CODINGS or not {b"chunked"} >= set(_tokens(headers, b"transfer-encoding")):
+    on_the_way = _tokens(headers, b"transfer-encoding")
+    if len(names) > MOST_CODINGS or any(name != b"chunked" for name in on_the_way):
         raise UndecodableError("coded too often, or on the way")
     for name in reversed(names):
         undo = _UNDO.get(name)
@@ -58,7 +59,9 @@ def is_coded(headers: Headers) -> bool:
 
 def _tokens(headers: Headers, name: bytes) -> list[bytes]:
     """The codings that a field names, over all of its lines, in the order in which they were applied."""
-    lines = [value for field, value in headers if field.lower() == name]
+    lines = [value for field, value in headers if len(field) == len(name) and field.lower() == name]
+    if not lines:
+        return []
     named = [token.strip().lower() for token in b",".join(lines).split(b",")]
     return [token for token in named if token not in {b"", b"identity"}]
 

@@ -53,6 +53,8 @@ def _row_said(status: int, document: Document, kind: Kind, profile: Profile, ter
     """
     perhaps: list[Row] = []
     for sign, row in _meanings(status, kind, profile, terms):
+        if row is Row.UNPROVEN and kind is Kind.READ:
+            continue
         seen = Seen.YES if sign is None else sign.seen_in(document)
         if seen is Seen.YES:
             return _least(perhaps, row)

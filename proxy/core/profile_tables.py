@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from proxy.core.key_terms import KeyRule, KeyTerms, PlainKeyFact
+from proxy.core.key_rules import KeyRule, PlainKeyFact
+from proxy.core.key_terms import KeyTerms
 from proxy.core.profiles import PlainFact, Profile
 from proxy.core.units import format_duration
 

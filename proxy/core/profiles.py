@@ -14,7 +14,8 @@ from proxy.core.config import Section
 from proxy.core.envelopes import Envelope
 from proxy.core.evidence import DEFAULT, Evidence, Fact, Ground, inherit
 from proxy.core.hosts import HostPattern
-from proxy.core.key_terms import After5xx, AppliesTo, KeyRule, KeyTerms, Unseen, devious
+from proxy.core.key_rules import After5xx, AppliesTo, KeyRule, Unseen, devious
+from proxy.core.key_terms import KeyTerms
 from proxy.core.model import SAFE_METHODS
 from proxy.core.signs import HeaderName, Sign, Status
 from proxy.core.units import Seconds

@@ -42,12 +42,16 @@ class Document:
         self._body = body
         self._headers = headers
         self._lenient = lenient
+        self._fanned_out = False
+        """Whether a `*` had more before it than we look at."""
 
     def json_values(self, path: str) -> list[str]:
         """The scalars at a path like `errors.*.code` as text: `true`, `12`, `abc`."""
         found = [self._json]
         for step in path.split("."):
-            found = [child for parent in found for child in _children(parent, step)][:FAN_OUT]
+            found = [child for parent in found for child in _children(parent, step)][: FAN_OUT + 1]
+            self._fanned_out = self._fanned_out or len(found) > FAN_OUT
+            del found[FAN_OUT:]
         return [text for value in found if (text := scalar_text(value)) is not None]
 
     def xml_values(self, pattern: str) -> list[str]:
@@ -65,7 +69,7 @@ class Document:
         if self._bytes is None:
             return self._too_large and self._of_other_media(b"json")
         if self._json is not None:
-            return not isinstance(self._json, str) or "{" not in self._json
+            return not self._fanned_out and (not isinstance(self._json, str) or "{" not in self._json)
         text = self._text
         if not text.text:
             return self._has_told_end
@@ -163,12 +167,12 @@ def scalar_text(value: object) -> str | None:
 def _children(parent: object, step: str) -> list[object]:
     if isinstance(parent, dict):
         if step == "*":
-            return list(parent.values())[:FAN_OUT]
+            return list(parent.values())[: FAN_OUT + 1]
         return [parent[step]] if step in parent else []
     if not isinstance(parent, list):
         return []
     if step == "*":
-        return parent[:FAN_OUT]
+        return parent[: FAN_OUT + 1]
     return [parent[int(step)]] if step.isascii() and step.isdecimal() and int(step) < len(parent) else []
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.core.config import Retry
-from proxy.core.key_terms import After5xx, KeyTerms
+from proxy.core.key_rules import After5xx
+from proxy.core.key_terms import KeyTerms
 from proxy.core.model import Kind, Outcome
 from proxy.core.outcome import Advice
 from proxy.core.rows import ALL, CUT_OF, NONE, READ_OR_KEYED, Row

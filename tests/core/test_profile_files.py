@@ -11,7 +11,7 @@ import pytest
 
 from proxy.core.errors import ConfigError
 from proxy.core.evidence import Evidence
-from proxy.core.key_terms import KeyRule
+from proxy.core.key_rules import KeyRule
 from proxy.core.profiles import Profile
 from proxy.edges.config_file import builtin_profiles, load_profile
 from proxy.edges.profile_docs import page

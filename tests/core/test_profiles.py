@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from proxy.core.key_terms import UNKNOWN_RETENTION_SECONDS, AppliesTo
+from proxy.core.key_rules import UNKNOWN_RETENTION_SECONDS, AppliesTo
 from proxy.core.profiles import Profile
 from tests.fakes import GENERIC, NO_KEYS, profile
 

@@ -181,6 +181,14 @@ def test_json_too_deep_to_be_read(saying: Saying) -> None:
     assert row(saying, headers, body) is Row.UNREADABLE
 
 
+@pytest.mark.parametrize("fill", [b"{}", b"0"])
+def test_beyond_what_we_look_at_it_may_say_so(fill: bytes) -> None:
+    many = b",".join([fill] * 1001)
+    body = b'{"errors":[' + many + b',{"extensions":{"errorClass":"INTERNAL"}}]}'
+    assert row(SAYINGS[4], (), body) is Row.UNREADABLE
+    assert row(SAYINGS[4], (), b'{"errors":[' + b",".join([fill] * 1000) + b"]}") is Row.SUCCESS
+
+
 SILENT: dict[str, tuple[Headers, bytes]] = {
     "other JSON": ((), b'{"errorCode":"1","error":{"code":"X","type":"y"},"errors":[]}'),
     "null": ((), b"null"),
