@@ -171,3 +171,8 @@ def test_the_ledger_is_told_every_attempt_and_the_provider_s_name_for_the_last()
     assert (told.write, told.owner, told.attempts) == (write("z"), "r7/3", 3)
     assert (told.state, told.status, told.provider_request_id) == (State.UNKNOWN, 500, "p-1")
     assert story(named, LOST).settlement(write(), "r1/1", GENERIC).provider_request_id is None
+
+
+def test_an_answer_that_broke_off_is_no_answer_to_the_ledger() -> None:
+    told = story((CUT, Row.CUT, False)).settlement(write(), "r1/1", GENERIC)
+    assert (told.state, told.status, told.provider_request_id) == (State.UNKNOWN, None, None)
