@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
 
@@ -54,10 +54,13 @@ class NullLedger:
 
 @dataclass(slots=True)
 class Hold:
-    """A call under way: since when its lease runs (monotonic seconds), and whether it has held it without a break."""
+    """A call under way: since when its lease runs, whether it has held it without a break, and when the first call
+    with its key began (monotonic seconds).
+    """
 
     write: Write
     since: float
+    first: float
     unbroken: bool = True
 
 
@@ -120,7 +123,7 @@ class Bookkeeper:
             self._rest(trouble)
             return self._unheard(write, owner, keyed)
         except BaseException:
-            self._held[owner] = Hold(write, self._clock.now())
+            self._held[owner] = Hold(write, self._clock.now(), self._clock.now())
             self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
             raise
 
@@ -132,6 +135,8 @@ class Bookkeeper:
 
     def settle(self, told: Settlement) -> None:
         held = self._held.pop(told.owner, None)
+        if held is not None:
+            told = replace(told, age=self._clock.now() - held.first)
         self.recovery.note(told)
         if held is None and told.state is State.NOT_SENT:  # the store has never heard of this call
             return
@@ -186,7 +191,7 @@ class Bookkeeper:
         The store may have heard it all the same, and where it did not, it is told as soon as it can be: should this
         replica die in mid-call, there is a trace.
         """
-        self._held[owner] = Hold(write, -math.inf, unbroken=False)
+        self._held[owner] = Hold(write, -math.inf, self._clock.now(), unbroken=False)
         return Claim(write, owner, doubt=keyed.clients_key, degraded=True)
 
     async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
@@ -198,8 +203,9 @@ class Bookkeeper:
             answer = await self.store.claim(write, owner, self._lease, trusted)
             self._learn(write.upstream, answer.tracked)
             if not answer.held:
-                self._held[owner] = Hold(write, asked)
-                return granted(write, owner, answer.prior, answer.now)
+                claim = self.recovery.recall(granted(write, owner, answer.prior, answer.now))
+                self._held[owner] = Hold(write, asked, asked - claim.age)
+                return claim
             if patience() <= pause:
                 return None
             await self._clock.sleep(pause)
@@ -264,15 +270,17 @@ class Bookkeeper:
             return
         lost = await self.store.renew(upstream, [(hold.write.id, owner) for owner, hold in due.items()], self._lease)
         for owner, hold in due.items():
-            hold.since = now
-            if hold.write.id in lost and owner in self._held:
+            if hold.write.id not in lost:
+                hold.since = now
+            elif owner in self._held:
                 await self._claim_again(owner, hold)
 
     async def _claim_again(self, owner: str, hold: Hold) -> None:
         """Others may have been there meanwhile, unless the store says that nobody was."""
+        unbroken, hold.unbroken, hold.since = hold.unbroken, False, self._clock.now()  # until it has said so
         answer = await self.store.claim(hold.write, owner, self._lease)
         nobody = answer.prior is None or answer.prior.state is State.NOT_SENT
-        hold.unbroken = hold.unbroken and nobody and not answer.held
+        hold.unbroken = unbroken and nobody and not answer.held
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""

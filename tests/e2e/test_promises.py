@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from redis.asyncio import Redis
 
 from demo.store import StoreServer, start_store
 from tests.e2e.raw import Arrival, Raw, answer, call, config, raw_provider, start, states, write
@@ -326,13 +327,29 @@ async def test_o1_unknown_outcomes_that_the_store_has_lost_are_told_and_written_
             store.stop()
 
 
+async def test_o1_a_key_that_comes_again_before_its_loss_is_noticed_is_in_doubt_still(
+    rig: Rig, own_store: StoreServer
+) -> None:
+    async with raw_provider(scripted(None, answer(429))) as provider:
+        replica = await start(rig, config(provider.url, ledger=QUICK), own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        await flush(own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed_again(rig, replica, 1)
+
+async def flush(store: StoreServer) -> None:
+    async with Redis.from_url(store.url) as client:
+        await client.flushall()
+
+
 async def logged(replica: Process, event: str) -> bool:
     return bool(replica.events(event))
 
 
-async def listed_again(rig: Rig, replica: Process) -> None:
+async def listed_again(rig: Rig, replica: Process, count: int = 2) -> None:
     async def there() -> bool:
         document = await rig.get(replica, "/api/outcomes?state=unknown")
-        return len(document.get("outcomes", [])) == 2
+        return len(document.get("outcomes", [])) == count
 
     await until(there, "what was lost is listed again", 10)

@@ -10,7 +10,7 @@ from proxy import bookkeeper
 from proxy.core.errors import Unreadable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
 from proxy.core.fingerprint import describe
-from proxy.core.ledger import UNTRACKED, Entry, State, Write
+from proxy.core.ledger import UNTRACKED, Entry, Ground, State, Write
 from tests.fakes import READ, payment, settled
 from tests.ledger.desk import DESTINATION, Desk, keyed
 from tests.ledger.entries import UP, told, write
@@ -263,6 +263,54 @@ async def test_a_claim_that_the_store_lost_still_holds_if_nobody_was_there_meanw
         found = await desk.store.entry(UP, claim.write.id)
         assert found is not None
         assert found.owner == ("r2/1" if meanwhile is State.IN_FLIGHT else claim.owner)
+
+
+async def test_a_claim_that_the_store_lost_does_not_hold_until_the_store_says_who_was_there() -> None:
+    desk = Desk()
+    async with desk.at_work():
+        claim = await desk.claim()
+        assert claim is not None
+        assert claim.write is not None
+        desk.store._entries.clear()
+        desk.store._leased.clear()
+        await desk.store.claim(claim.write, "r2/1", 60)
+        desk.store.away("claim")
+        await desk.pass_(4.0)
+        assert desk.store.times("renew") > 0
+        assert not desk.keeper.holds(claim)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_this_replica_knows_to_be_unknown_is_in_doubt_though_the_store_lost_it(*, lost: bool) -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    await desk.keeper.drain(0)
+    if lost:
+        desk.store._entries.clear()
+        desk.store._unknown.clear()
+    desk.clock.advance(7.0)
+    claim = await desk.claim()
+    assert claim is not None
+    assert (claim.doubt, claim.age) == (True, 7.0)
+    desk.keeper.settle(told(State.FINAL, claim.owner, id_=written.id, settles=False))
+    await desk.keeper.drain(0)
+    desk.keeper.recovery.at_once(UP)
+    await desk.keeper.recovery.compare(UP)
+    found = await desk.store.entry(UP, written.id)
+    assert found is not None
+    assert (found.state, desk.clock.wall() - found.since) == (State.UNKNOWN, 7.0)
+
+
+async def test_what_is_settled_is_in_no_doubt_whatever_this_replica_remembers() -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    await desk.keeper.drain(0)
+    await desk.store.settle(UP, [told(State.FINAL, "r2/1", id_=written.id, ground=Ground.DECLINE)])
+    claim = await desk.claim()
+    assert claim is not None
+    assert (claim.settled, claim.doubt) == (True, False)
 
 
 async def test_the_count_of_unknown_outcomes_follows_the_store() -> None:
