@@ -338,6 +338,7 @@ async def test_o1_a_key_that_comes_again_before_its_loss_is_noticed_is_in_doubt_
         assert (await call(replica, key="k")).outcome == "unknown"
         await listed_again(rig, replica, 1)
 
+
 async def flush(store: StoreServer) -> None:
     async with Redis.from_url(store.url) as client:
         await client.flushall()
