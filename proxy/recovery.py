@@ -51,7 +51,7 @@ class Recovery:
         self.losses: dict[str, Losses] = {}
 
     def note(self, told: Settlement) -> None:
-        """Take in what is being written down."""
+        """Take in what has been written down."""
         first = self._clock.now() - told.age
         unknown = self._unknown.setdefault(told.write.upstream, {})
         if told.settles:

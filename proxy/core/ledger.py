@@ -15,6 +15,7 @@ The memory store calls these functions; the Lua scripts of the Redis store say t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -129,6 +130,11 @@ class Entry:
     def settled(self) -> bool:
         """Whether the outcome is known for good."""
         return self.state is State.FINAL and self.ground in SETTLING
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a call of it may have been carried out, so that one that sends nothing must not say `not_sent`."""
+        return self.state in {State.UNKNOWN, State.IN_FLIGHT} or self.ground in DOUBTFUL
 
     def held(self, now: float) -> bool:
         """Whether a call that still lives is under way."""
@@ -272,9 +278,18 @@ def granted(write: Write, owner: str, prior: Entry | None, now: float) -> Claim:
     return Claim(
         write,
         owner,
-        doubt=prior.state is State.UNKNOWN or prior.ground in DOUBTFUL,
+        doubt=prior.doubtful,
         settled=prior.settled,
         same_body=prior.write.body == write.body,
         same_rule=prior.write.rule == write.rule,
         age=max(0.0, now - prior.since),
     )
+
+
+def aware(claim: Claim, others: Iterable[Entry], rule: str, now: float) -> Claim:
+    """The claim with what books under other names say of the same payment: an upstream that was renamed is no other."""
+    for entry in others:
+        if entry.doubtful:
+            age, same = max(claim.age, now - entry.since), claim.same_rule and entry.write.rule == rule
+            claim = replace(claim, doubt=True, same_rule=same, age=age)
+    return claim

@@ -139,6 +139,28 @@ async def test_b_nothing_old_goes_where_a_reload_leads(rig: Rig, own_store: Stor
             await listed(rig, replica, [("unknown", None), ("final", 201)])
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_b_an_upstream_that_is_renamed_is_the_same_one(
+    rig: Rig, own_store: StoreServer, *, restarted: bool
+) -> None:
+    async with raw_provider(scripted(None, answer(429), last=answer(201))) as provider:
+        document = config(provider.url, ledger=QUICK)
+        replica = await start(rig, document, own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        renamed = {**document, "upstreams": {"other": document["upstreams"]["psp"]}}
+        renamed["routes"] = [{"path": "/", "upstream": "other"}]
+        if restarted:
+            replica = await start(rig, renamed, own_store)
+            await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        else:
+            write(rig, replica.port, renamed)
+            await reload(replica)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        assert (await call(replica, key="k")).outcome == "final"
+        await listed(rig, replica, [], "?state=unknown")
+
+
 async def test_d_a_call_that_waits_does_not_take_the_lease_of_the_call_it_waits_for(
     rig: Rig, own_store: StoreServer
 ) -> None:
