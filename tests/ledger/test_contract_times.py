@@ -357,6 +357,20 @@ async def test_what_came_again_to_a_store_that_had_lost_it_and_settled_nothing_i
     assert (await entry(store)).state is State.FINAL
 
 
+async def test_an_entry_that_redis_evicted_is_unknown_as_long_as_the_index_says_so(redis_client: Redis) -> None:
+    store = redis_store(redis_client)
+    await ended(store, State.UNKNOWN)
+    before = await entry(store)
+    assert await redis_client.delete("t:{mock}:ledger:entry:a") == 1
+    answer = await store.claim(write(), "r2/1", LEASE)
+    assert answer.prior is not None
+    assert (answer.prior.state, answer.prior.write.rule) == (State.UNKNOWN, write().rule)
+    assert answer.prior.since == pytest.approx(before.changed, abs=A_MILLISECOND)
+    await store.settle(UP, [told(State.NOT_SENT, "r2/1")])
+    found = await entry(store)
+    assert (found.state, found.write, found.calls) == (State.UNKNOWN, write(), 1)
+
+
 @pytest.mark.parametrize("lost", [True, False])
 async def test_what_is_restored_is_as_old_as_it_was(store: LedgerStore, *, lost: bool) -> None:
     if not lost:
