@@ -16,7 +16,7 @@ demo: $(READY) ## a store, a flaky provider and two replicas on this machine, un
 	@$(BIN)/python -m demo $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## the whole test suite, with a real store server (ARGS="-k breaker")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint, format and types
 	@$(BIN)/ruff check --quiet

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from operator import attrgetter
 
@@ -18,7 +18,7 @@ from proxy.core.errors import StoreUnavailable, Unreadable
 from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
 from proxy.core.fingerprint import Destination, describe
 from proxy.core.idempotency import Keyed
-from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, granted
+from proxy.core.ledger import UNTRACKED, Claim, Entry, Settlement, State, Write, aware, granted
 from proxy.ports import Clock, EventSink, LedgerStore, Tracked
 from proxy.recovery import Recovery
 
@@ -54,11 +54,15 @@ class NullLedger:
 
 @dataclass(slots=True)
 class Hold:
-    """A call under way: since when its lease runs (monotonic seconds), and whether it has held it without a break."""
+    """A call under way: since when its lease runs, whether it has held it without a break, and when the first call
+    with its key began (monotonic seconds). `elsewhere`: the same payment, unknown in books under other names.
+    """
 
     write: Write
     since: float
+    first: float
     unbroken: bool = True
+    elsewhere: tuple[Write, ...] = ()
 
 
 class Bookkeeper:
@@ -91,6 +95,7 @@ class Bookkeeper:
         self._unknown: dict[str, int] = {}
         self._registered = False
         self._resting_until = 0.0
+        self._rest_of_turn = 0.0
         self._wake = asyncio.Event()
 
     def know(self, upstreams: Iterable[str]) -> None:
@@ -120,7 +125,7 @@ class Bookkeeper:
             self._rest(trouble)
             return self._unheard(write, owner, keyed)
         except BaseException:
-            self._held[owner] = Hold(write, self._clock.now())
+            self._held[owner] = Hold(write, self._clock.now(), self._clock.now())
             self.settle(Settlement(write, owner, State.NOT_SENT, ground=None, attempts=0))
             raise
 
@@ -132,9 +137,16 @@ class Bookkeeper:
 
     def settle(self, told: Settlement) -> None:
         held = self._held.pop(told.owner, None)
-        self.recovery.note(told)
+        if held is not None:
+            told = replace(told, age=self._clock.now() - held.first)
         if held is None and told.state is State.NOT_SENT:  # the store has never heard of this call
             return
+        self._tell(told)
+        if held is not None and told.settles:
+            for write in held.elsewhere:
+                self._tell(replace(told, write=write, attempts=0))
+
+    def _tell(self, told: Settlement) -> None:
         waiting = self._waiting.setdefault(told.write.upstream, deque())
         if len(waiting) >= MOST_WAITING:
             _make_room(waiting)
@@ -186,7 +198,7 @@ class Bookkeeper:
         The store may have heard it all the same, and where it did not, it is told as soon as it can be: should this
         replica die in mid-call, there is a trace.
         """
-        self._held[owner] = Hold(write, -math.inf, unbroken=False)
+        self._held[owner] = Hold(write, -math.inf, self._clock.now(), unbroken=False)
         return Claim(write, owner, doubt=keyed.clients_key, degraded=True)
 
     async def _take(self, write: Write, owner: str, keyed: Keyed, patience: Callable[[], float]) -> Claim | None:
@@ -195,15 +207,30 @@ class Bookkeeper:
         trusted = math.inf if keyed.rule is None else keyed.rule.trusted_seconds
         while True:
             asked = self._clock.now()
-            answer = await self.store.claim(write, owner, self._lease, trusted)
-            self._learn(write.upstream, answer.tracked)
-            if not answer.held:
-                self._held[owner] = Hold(write, asked)
-                return granted(write, owner, answer.prior, answer.now)
+            answer = None if self._renamed(write) else await self.store.claim(write, owner, self._lease, trusted)
+            if answer is not None:
+                self._learn(write.upstream, answer.tracked)
+            if answer is not None and not answer.held:
+                claim = self.recovery.recall(granted(write, owner, answer.prior, answer.now))
+                others = await self._elsewhere(write) if keyed.clients_key and not claim.settled else []
+                claim = aware(claim, others, write.rule, answer.now)
+                unknown = tuple(one.write for one in others if one.state is State.UNKNOWN and claim.same_rule)
+                self._held[owner] = Hold(write, asked, asked - claim.age, elsewhere=unknown)
+                return claim
             if patience() <= pause:
                 return None
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_LOOK_SECONDS)
+
+    def _renamed(self, write: Write) -> bool:
+        """Whether the same payment is under way here by another name of its upstream, as before a reload."""
+        return any(hold.write.id == write.id for hold in self._held.values() if hold.write.upstream != write.upstream)
+
+    async def _elsewhere(self, write: Write) -> list[Entry]:
+        """The same payment in books under other names, where anything is unknown."""
+        names = [name for name, unknown in self._unknown.items() if unknown and name != write.upstream]
+        found = await asyncio.gather(*(self.store.entry(name, write.id) for name in names))
+        return [entry for entry in found if entry is not None]
 
     def _learn(self, upstream: str, tracked: Tracked) -> None:
         self.recovery.heard(upstream, tracked, self._unknown.get(upstream, 0))
@@ -232,11 +259,14 @@ class Bookkeeper:
                         raise
                     self._rest(trouble)
                     return False
+                for told in batch:
+                    self.recovery.note(told)
         return True
 
     async def _look_after(self) -> None:
         """Renew the leases of long calls, count, and compare; counting also finds what the dead have left."""
-        await self._clock.sleep(min(REST_SECONDS, self._lease / 3))
+        await self._clock.sleep(self._rest_of_turn)  # the first one at once: a new replica has to learn what was before
+        self._rest_of_turn = min(REST_SECONDS, self._lease / 3)
         if not self._reachable():
             return
         try:
@@ -264,15 +294,17 @@ class Bookkeeper:
             return
         lost = await self.store.renew(upstream, [(hold.write.id, owner) for owner, hold in due.items()], self._lease)
         for owner, hold in due.items():
-            hold.since = now
-            if hold.write.id in lost and owner in self._held:
+            if hold.write.id not in lost:
+                hold.since = now
+            elif owner in self._held:
                 await self._claim_again(owner, hold)
 
     async def _claim_again(self, owner: str, hold: Hold) -> None:
         """Others may have been there meanwhile, unless the store says that nobody was."""
+        unbroken, hold.unbroken, hold.since = hold.unbroken, False, self._clock.now()  # until it has said so
         answer = await self.store.claim(hold.write, owner, self._lease)
         nobody = answer.prior is None or answer.prior.state is State.NOT_SENT
-        hold.unbroken = hold.unbroken and nobody and not answer.held
+        hold.unbroken = unbroken and nobody and not answer.held
 
     async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
         """Take turns until cancelled; a bug costs its turn and is told (compare Fleet._forever)."""

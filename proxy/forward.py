@@ -212,7 +212,7 @@ class Forwarder:
             self.gate.release(permit)
             raise
         expired = keyed.rule is not None and caller.key_age + started - caller.started >= keyed.rule.trusted_seconds
-        story.add(result, row, settles=_settles(row, keyed) and story.claim.same_rule and not expired)
+        story.add(result, row, settles=_settles(row, keyed, story.claim) and not expired)
         signal = Signal.NEUTRAL if self._ending.is_set() else TABLE[row].signal  # our end is not the provider's failure
         self.gate.settle(permit, signal, self._retry_after(result), reading=_streamed(result))
         seconds, probe = self._clock.now() - started, permit.probe is not None
@@ -365,9 +365,15 @@ def _max_idle_age(kind: Kind, story: Story, permit: Permit, unkeyed_idle: float)
     return unkeyed_idle if kind is Kind.UNKEYED else None
 
 
-def _settles(row: Row, keyed: Keyed) -> bool:
-    """Whether the answer speaks for earlier attempts too; a write without a key is settled by its success alone."""
-    return TABLE[row].settles and (keyed.kind is not Kind.READ or row is Row.SUCCESS)
+def _settles(row: Row, keyed: Keyed, claim: Claim) -> bool:
+    """Whether the answer speaks for earlier attempts and calls too.
+
+    A write without a key is settled by its success alone. A replay that was asked for with another body may be that of
+    another payment.
+    """
+    if not TABLE[row].settles or not claim.same_rule or (row is Row.REPLAY and not claim.same_body):
+        return False
+    return keyed.kind is not Kind.READ or row is Row.SUCCESS
 
 
 def _streamed(result: Result) -> bool:

@@ -214,7 +214,7 @@ class LedgerStore(Protocol):
         """
 
     async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
-        """Make anew what is unknown and is there no more; what is there stays as it is."""
+        """Make anew what is unknown and is there no more, or there as another call's that settled nothing."""
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
         """UNKNOWN and IN_FLIGHT ones oldest first; for other states, or any, the latest, newest first."""

@@ -7,10 +7,10 @@ the store must keep its data (docs/ledger.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.core.events import LedgerLost
-from proxy.core.ledger import Settlement, State
+from proxy.core.ledger import Claim, Settlement, State
 from proxy.ports import Clock, EventSink, LedgerStore, Tracked
 
 EVERY_SECONDS = 30.0
@@ -29,6 +29,14 @@ class Losses:
     last: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One write that ended unknown, and when it was first sent (monotonic seconds)."""
+
+    told: Settlement
+    first: float
+
+
 class Recovery:
     """Remembers, per upstream, what was written down as unknown and is not known to be resolved."""
 
@@ -36,21 +44,32 @@ class Recovery:
         self._store = store
         self._clock = clock
         self._events = events
-        self._unknown: dict[str, dict[str, Settlement]] = {}
+        self._unknown: dict[str, dict[str, Known]] = {}
         self._began: dict[str, str] = {}
         self._lost: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self.losses: dict[str, Losses] = {}
 
     def note(self, told: Settlement) -> None:
-        """Take in what is being written down."""
+        """Take in what has been written down."""
+        first = self._clock.now() - told.age
         unknown = self._unknown.setdefault(told.write.upstream, {})
         if told.settles:
             unknown.pop(told.write.id, None)
         elif told.state is State.UNKNOWN:
-            unknown[told.write.id] = told
+            unknown[told.write.id] = Known(told, first)
             if len(unknown) > MOST_REMEMBERED:
                 del unknown[next(iter(unknown))]
+
+    def recall(self, claim: Claim) -> Claim:
+        """The claim with what this replica still knows of the payment, should the store have lost that."""
+        write = claim.write
+        known = None if write is None else self._unknown.get(write.upstream, {}).get(write.id)
+        if write is None or known is None or claim.doubt or claim.settled:
+            return claim
+        self.at_once(write.upstream)
+        same_rule = known.told.write.rule == write.rule
+        return replace(claim, doubt=True, same_rule=same_rule, age=max(claim.age, self._clock.now() - known.first))
 
     def heard(self, upstream: str, tracked: Tracked, known: int) -> None:
         """Notice a ledger that began anew; `known` is how many outcomes were unknown in the one before it."""
@@ -69,7 +88,8 @@ class Recovery:
         unknown = self._unknown.get(upstream, {})
         if self._clock.now() < self._due.get(upstream, 0.0) or not (unknown or upstream in self._lost):
             return None
-        restored, tracked, left = 0, None, list(unknown.values())
+        now, restored, tracked = self._clock.now(), 0, None
+        left = [replace(known.told, age=now - known.first) for known in unknown.values()]
         while left:
             batch, left = left[:MOST_AT_ONCE], left[MOST_AT_ONCE:]
             answer = await self._store.restore(upstream, batch)

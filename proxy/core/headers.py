@@ -37,10 +37,13 @@ _END_TO_END = CREDENTIALS | {
     *(b"accept", b"accept-encoding", b"cookie", b"date", b"digest", b"expect", b"forwarded", b"host", b"if-match"),
     *(b"if-none-match", b"prefer", b"range", b"traceparent", b"tracestate", b"user-agent", b"via"),
     *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-http-method-override"),
+    *(b"x-http-method", b"x-method-override"),
 }
 """Meant for the provider, so that no connection option may take them away (RFC 9110 section 7.6.1, last paragraphs)."""
-_DECIDES_MONEY = re.compile(rb"^content-|idempot|request-?id|key|auth|token|secret|sign|account|merchant|version")
-"""The same for fields that nobody can list: whose account, under which key, what is signed, how the body is read."""
+_DECIDES_MONEY = re.compile(
+    rb"^content-|idempot|request-?id|key|auth|token|secret|sign|account|merchant|version|context|mock|test|sandbox"
+)
+"""The same for fields that nobody can list: whose account, under which key, what is signed, whether it is a trial."""
 
 _REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-for"})
 

@@ -15,6 +15,7 @@ The memory store calls these functions; the Lua scripts of the Redis store say t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -83,7 +84,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one call by itself, whatever earlier calls left; `ground` is set where it is FINAL."""
+    """What became of one call by itself, whatever earlier calls left; `ground` is set where it is FINAL.
+
+    `age`: seconds since the first call with the key, for a store that has lost it.
+    """
 
     write: Write
     owner: str
@@ -92,6 +96,7 @@ class Settlement:
     attempts: int
     status: int | None = None
     provider_request_id: str | None = None
+    age: float = 0.0
 
     @property
     def settles(self) -> bool:
@@ -125,6 +130,11 @@ class Entry:
     def settled(self) -> bool:
         """Whether the outcome is known for good."""
         return self.state is State.FINAL and self.ground in SETTLING
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a call of it may have been carried out, so that one that sends nothing must not say `not_sent`."""
+        return self.state in {State.UNKNOWN, State.IN_FLIGHT} or self.ground in DOUBTFUL
 
     def held(self, now: float) -> bool:
         """Whether a call that still lives is under way."""
@@ -163,7 +173,7 @@ def settled(entry: Entry | None, told: Settlement, now: float) -> Entry | None:
     if entry is None:
         if told.state is State.NOT_SENT:
             return None
-        entry = Entry(told.write, State.IN_FLIGHT, now, now, told.owner)
+        entry = Entry(told.write, State.IN_FLIGHT, now - told.age, now, told.owner)
     state, ground = _after(entry, told)
     adopted = (state, ground) == (told.state, told.ground) and not (entry.settled and entry.ground is ground)
     mine, again = entry.owner == told.owner, state is entry.state
@@ -178,6 +188,23 @@ def settled(entry: Entry | None, told: Settlement, now: float) -> Entry | None:
     if mine:
         after = replace(after, owner="", lease=0.0)
     return _with_answer(after, told, again=again) if adopted else after
+
+
+def restored(entry: Entry | None, told: Settlement, now: float) -> Entry | None:
+    """The entry once a replica has said that it knows `told` to be unknown; None if it was settled since.
+
+    A store that had lost it may have taken another call with the key for the first one meanwhile: whatever that came
+    to, if it settled nothing, it is unknown still. A call under way goes on, and owns it.
+    """
+    if entry is None:
+        since = now - told.age
+        return Entry(told.write, State.UNKNOWN, since, now, attempts=told.attempts)
+    if entry.ground in SETTLING:
+        return None
+    if entry.state is State.UNKNOWN:
+        return entry
+    since = min(entry.since, now - told.age)
+    return replace(entry, state=State.UNKNOWN, ground=None, lapsed=False, since=since, changed=now)
 
 
 def _with_answer(entry: Entry, told: Settlement, *, again: bool) -> Entry:
@@ -251,9 +278,18 @@ def granted(write: Write, owner: str, prior: Entry | None, now: float) -> Claim:
     return Claim(
         write,
         owner,
-        doubt=prior.state is State.UNKNOWN or prior.ground in DOUBTFUL,
+        doubt=prior.doubtful,
         settled=prior.settled,
         same_body=prior.write.body == write.body,
         same_rule=prior.write.rule == write.rule,
         age=max(0.0, now - prior.since),
     )
+
+
+def aware(claim: Claim, others: Iterable[Entry], rule: str, now: float) -> Claim:
+    """The claim with what books under other names say of the same payment: an upstream that was renamed is no other."""
+    for entry in others:
+        if entry.doubtful:
+            age, same = max(claim.age, now - entry.since), claim.same_rule and entry.write.rule == rule
+            claim = replace(claim, doubt=True, same_rule=same, age=age)
+    return claim

@@ -9,22 +9,26 @@ import re
 from dataclasses import dataclass
 
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
-_HOST = re.compile(rf"(?:\[[0-9A-Za-z:.%_~-]+\]|{_REG_NAME})(?::[0-9]{{0,5}})?")
+_HOST = re.compile(rf"(?:\[(?=[^%\]]*:|v)[0-9A-Za-z:.%_~-]+\]|{_REG_NAME})(?::[0-9]{{0,5}})?")
 """RFC 9110 section 7.2: uri-host [ ":" port ]; it may be empty where the target has no authority."""
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 
 _CODED = r"%(?:25)*"
 """The start of a percent-encoded octet, however often it was encoded again."""
-_SLASH = rf"(?:[/\\]|{_CODED}(?:2f|5c))"
-_DOT = rf"(?:\.|{_CODED}2e)"
+_SLASH = rf"(?:[/\\]|{_CODED}(?:2f|5c|c0{_CODED}af|c1{_CODED}9c|u002f|u005c))"
+_DOT = rf"(?:\.|{_CODED}(?:2e|c0{_CODED}ae|u002e))"
+"""With the longer UTF-8 forms and the %u of servers that should have read neither for a long time."""
 _DOT_SEGMENT = re.compile(
     rf"{_SLASH}{_DOT}{{1,2}}(?=$|;|{_SLASH}|{_CODED}(?:3b|00|09|0a|0d|20))", re.IGNORECASE | re.DOTALL
 )
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [^ ]+ HTTP/(\d)\.(\d)\r\n")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _LOOSE = re.compile(
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:(?: {2,}[^ \r\n]+ +| [^ \r\n]+ {2,})HTTP| +[^ \r\n]+ +(?:RTSP|ICE))/\d\.\d\r\n"
+    b"(?<!%b)%b+" % (_TOKEN, _TOKEN)
+    + rb"(?:(?: {2,}[^ \r\n]+ +| [^ \r\n]+ {2,})HTTP| +[^ \r\n]+ +(?:RTSP|ICE))/\d\.\d\r\n"
 )
+"""Begun only where a word begins: from within each of them a body of one long word would take its square in time."""
 _KNOWN = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"CONNECT"})
 
 

@@ -166,10 +166,9 @@ def hint_of(result: Result, profile: Profile) -> Advice | None:
 def retry_after_seconds(result: Result, wall_now: float, profile: Profile | None = None) -> float | None:
     """`Retry-After` of an answer in seconds from now (RFC 9110 section 10.2.3), at most a day; None if unreadable.
 
-    A rate limiter's answer may say it in fields of its own; the longest wait counts.
+    A rate limiter's answer may say it in fields of its own; the longest wait counts. A head whose body broke off asks
+    for its wait all the same.
     """
-    if not isinstance(result, Response):
-        return None
     value = header(result.headers, b"retry-after")
     wait = None if value is None else _parse_retry_after(value.decode("latin-1").strip(), wall_now)
     if profile is None or result.status != 429:  # noqa: PLR2004
@@ -178,7 +177,7 @@ def retry_after_seconds(result: Result, wall_now: float, profile: Profile | None
     return max((one for one in (wait, *more) if one is not None), default=None)
 
 
-def _own_wait(response: Response, one: WaitHeader, wall_now: float) -> float | None:
+def _own_wait(response: Result, one: WaitHeader, wall_now: float) -> float | None:
     """The wait in a field of the provider's own; where it may be a date or a number, both are read."""
     text = (header(response.headers, one.header.lower().encode()) or b"").decode("latin-1").strip()
     if one.unit in {"seconds", "date"}:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from proxy.core.ledger import Entry, Settlement, State, Write, claimed, lapse, settled
+from proxy.core.ledger import Entry, Settlement, State, Write, claimed, lapse, restored, settled
 from proxy.ports import Claimed, Restored, Tracked
 
 Place = tuple[str, str]
@@ -63,12 +63,15 @@ class MemoryLedger:
         now, missing, resolved = self._now(), set(), set()
         for one in unknown:
             place = (upstream, one.write.id)
-            entry = self._entries.get(place)
+            before = self._entries.get(place)
+            if before is None and len(self._unknown.get(upstream, {})) >= self._most:
+                continue  # it was forgotten for want of room
+            entry = restored(before, one, now)
             if entry is None:
-                self._put(place, Entry(one.write, State.UNKNOWN, now, now, attempts=one.attempts))
-                missing.add(one.write.id)
-            elif entry.state in _PASSING:
                 resolved.add(one.write.id)
+            elif entry is not before:
+                self._put(place, entry)
+                missing.add(one.write.id)
         return Restored(self._tidied(upstream), frozenset(missing), frozenset(resolved))
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:

@@ -52,7 +52,9 @@ class RedisLedger:
         return await self._run("renew_entry", "renew", upstream, round(lease_seconds * 1000), *pairs, decode=_texts)
 
     async def restore(self, upstream: str, unknown: Sequence[Settlement]) -> Restored:
-        rows = orjson.dumps([[one.write.id, one.attempts, *_columns(one.write)] for one in unknown])
+        rows = orjson.dumps(
+            [[one.write.id, one.attempts, round(one.age * 1000), *_columns(one.write)] for one in unknown]
+        )
         return await self._run("restore_entries", "restore", upstream, rows, decode=_restored)
 
     async def entries(self, upstream: str, state: State | None, limit: int) -> Sequence[Entry]:
@@ -135,7 +137,7 @@ def _columns(write: Write) -> tuple[str, str, str, str, int, str, str]:
 
 def _row(told: Settlement) -> list[object]:
     result = [told.state, told.ground or "", told.attempts, told.status or "", told.provider_request_id or ""]
-    return [told.write.id, told.owner, *result, *_columns(told.write)]
+    return [told.write.id, told.owner, *result, round(told.age * 1000), *_columns(told.write)]
 
 
 def _prior(

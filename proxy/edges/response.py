@@ -13,6 +13,7 @@ FIELD_LIMIT = 200
 _SWITCHING_PROTOCOLS = 101
 _FIRST_INTERIM, _FIRST_FINAL = 100, 200
 _BODILESS = {204, 304}
+_HTTP = b"HTTP/"
 _TRANSFER_ENCODING = b"transfer-encoding"
 _NO_PHRASE = bytes.maketrans(bytes([*range(9), *range(10, 32), 127]), b" " * 32)
 """RFC 9112 section 4: a reason phrase is of HTAB, SP, VCHAR and obs-text."""
@@ -214,7 +215,8 @@ class ResponseReader:
 
     def _head_trouble(self, status: int, version: str) -> str:
         fields = self._fields
-        if version not in {"1.1", "1.0"} or status < _FIRST_INTERIM:
+        spoken = self._mended or self._head.lstrip(b"\r\n").startswith(_HTTP)  # llhttp takes RTSP and ICE as well
+        if not spoken or version not in {"1.1", "1.0"} or status < _FIRST_INTERIM:
             return "not an HTTP/1 answer"
         if status == _SWITCHING_PROTOCOLS:
             return "switching protocols"

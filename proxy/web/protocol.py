@@ -184,7 +184,7 @@ class PaymentProtocol(web.RequestHandler):
         before = payload.total_bytes if in_body else 0
         super().data_received(data)
         if len(self._messages) > known:
-            self._take_note(data)
+            self._take_note(data, known)
         elif in_body:
             if self._framing.chunked:
                 self._count_framing(payload, len(data), before)
@@ -198,8 +198,8 @@ class PaymentProtocol(web.RequestHandler):
             self._break_off("the body's chunks are too small")
             self._stop_hearing()
 
-    def _take_note(self, data: bytes) -> None:
-        """Mend what aiohttp's parser leaves open in what it has just queued."""
+    def _take_note(self, data: bytes, known: int) -> None:
+        """Mend what aiohttp's parser leaves open in what it has just queued, behind what was `known` before."""
         last, payload = self._messages[-1]
         seen = self._head.ends(data)
         if not isinstance(last, RawRequestMessage):
@@ -213,7 +213,8 @@ class PaymentProtocol(web.RequestHandler):
             length = last.headers.get("Content-Length")
             if behind := begun_behind(seen, 0 if length is None else int(length)):
                 self._head.begins(behind)
-        for place, (message, body) in enumerate(self._messages):
+        for place in range(known, len(self._messages)):
+            message, body = self._messages[place]
             if not isinstance(message, RawRequestMessage):
                 continue
             if is_loose(message.method, message.path, seen):

@@ -19,6 +19,7 @@ from proxy.core.model import SAFE_METHODS, Certainty, Kind, Outcome, Result, Wir
 from proxy.core.outcome import hint_of, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, may_repeat, settles
+from proxy.core.rows import Row
 from proxy.edges.config_file import builtin_profiles
 from tests.fakes import failure, keys, payment, response
 
@@ -294,3 +295,22 @@ def test_extending_a_profile_takes_no_ground_for_a_fact_that_is_ones_own(tmp_pat
     (tmp_path / "ours.yaml").write_text(own + "unseen_then_same_key: safe\n")
     assert [one.after_5xx for one in load_profile("ours.yaml", tmp_path).terms] == ["never"]
     assert [one.unseen_safe for one in load_profile("ours.yaml", tmp_path).terms] == [False]
+
+
+def one_rule(**facts: object) -> Profile:
+    rule = {"header": "X-Key", "applies_to": [{"methods": ["POST"], "paths": ["*"]}], **facts}
+    return Profile.model_validate(
+        {"name": "ours", "source": "us", "safe_methods": ["GET"], "unseen_then_same_key": "safe", "key": rule}
+    )
+
+
+def test_declines_are_stored_only_where_that_is_known() -> None:
+    unsure = {"stores_declines": {"source": "x", "evidence": "assumed"}}
+    for facts, row in ({}, Row.DECLINE), ({"grounds": unsure}, Row.UNSETTLED_DECLINE):
+        profile = one_rule(stores_declines=True, **facts)
+        assert row_of(response(402), Kind.KEYED, profile, profile.terms[0]) is row
+
+
+def test_what_the_profile_says_of_the_unseen_is_not_said_of_a_rule_with_another_5xx() -> None:
+    assert [one.unseen_safe for one in one_rule().terms] == [True]
+    assert [one.unseen_safe for one in one_rule(received_5xx_then_same_key="never").terms] == [False]

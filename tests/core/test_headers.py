@@ -68,7 +68,7 @@ PAYS = [
     *(b"Idempotency-Key", b"X-Idempotency-Key", b"PayPal-Request-Id", b"X-Request-Id", b"Authorization", b"Cookie"),
     *(b"Content-Type", b"Content-Encoding", b"X-Api-Key", b"Stripe-Account", b"Stripe-Context", b"Stripe-Version"),
     *(b"PayPal-Auth-Assertion", b"X-Auth-Token", b"Signature", b"Digest", b"Prefer", b"X-HTTP-Method-Override"),
-    *(b"X-Merchant-Id", b"Via", b"X-Forwarded-For"),
+    *(b"X-Merchant-Id", b"Via", b"X-Forwarded-For", b"X-HTTP-Method", b"X-Method-Override", b"PayPal-Mock-Response"),
 ]
 
 

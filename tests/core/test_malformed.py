@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from urllib.parse import unquote
 
 import pytest
@@ -25,6 +26,8 @@ NO_HOSTS = [
     "sh\u00f6p",
     "[::1",
     "::1",
+    "[zzz]",
+    "[127.0.0.1]",
     "a\t",
     "<a>",
 ]
@@ -85,6 +88,13 @@ def test_a_path_passes_just_if_no_reader_resolves_it_to_another(segments: list[s
     assert isinstance(read, Flaw) or read == Target(path)
 
 
+@pytest.mark.parametrize("dots", ["%c0%ae%c0%ae/", "..%c0%af", "..%C1%9C", "%u002e%U002E/", "%25c0%25ae/", "..%u002f"])
+def test_dots_in_forms_that_only_careless_servers_read_are_dots(dots: str) -> None:
+    read = read_target(f"/a/{dots}b")
+    assert isinstance(read, Flaw)
+    assert read.reason == "dot_segments"
+
+
 @pytest.mark.parametrize("raw", ["*", "host:443", "/", "/a?b=../c", "//x", "/a%2Fb"])
 def test_what_has_no_flaw_is_left_as_it_is(raw: str) -> None:
     assert read_target(raw) == Target(raw)
@@ -114,3 +124,11 @@ def test_loose_lines_are_found_and_tight_ones_are_not_taken_for_them() -> None:
     assert not is_loose("POST", "/x", b"")
     for line in (b"POST  /x HTTP/1.1\r\n", b"POST /x  HTTP/1.0\r\n", b"POST /x ICE/1.0\r\n"):
         assert is_loose("POST", "/x", line)
+
+
+@pytest.mark.parametrize("body", [b"q", b"q  ", b" ", b"q\r\n", b"q(", b"q  /x "])
+def test_looking_for_a_loose_line_costs_no_more_than_the_bytes_it_looks_at(body: bytes) -> None:
+    """A word of 16 KB once took ten seconds, with everybody else waiting."""
+    started = time.process_time()
+    assert not is_loose("POST", "/x", body * (24_000 // len(body)))
+    assert time.process_time() - started < 0.5

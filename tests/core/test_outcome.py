@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.answers import Told, answer_for
-from proxy.core.model import Kind, Outcome, Result
+from proxy.core.model import Certainty, Kind, Outcome, Result, TransportFailure, WireError
 from proxy.core.outcome import Row, retry_after_seconds, row_of
 from proxy.core.profiles import Profile
 from proxy.core.retry import TABLE, may_repeat, outcome_after
@@ -213,6 +213,12 @@ def test_an_unreadable_retry_after_is_none(value: bytes) -> None:
 def test_no_retry_after_is_none() -> None:
     assert retry_after_seconds(response(503), 0.0) is None
     assert retry_after_seconds(fakes.TIMEOUT, 0.0) is None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_head_whose_body_broke_off_asks_for_its_wait_all_the_same(status: int) -> None:
+    cut = TransportFailure(Certainty.CUT, WireError.CUT, "", status, ((b"Retry-After", b"7"),))
+    assert retry_after_seconds(cut, 0.0) == 7.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from proxy.core.model import Body, Headers, Kind, Outcome
 from proxy.core.outcome import row_of
 from proxy.core.profiles import Profile
-from proxy.core.reading import JSON_LIMIT, Document
+from proxy.core.reading import JSON_LIMIT, XML_LIMIT, Document
 from proxy.core.retry import TABLE, may_repeat, settles
 from proxy.core.rows import Row
 from tests import zstd
@@ -76,6 +76,12 @@ def twice(data: bytes) -> bytes:
     return gzip.compress(data[:9]) + gzip.compress(data[9:]) + b"\0" * 20
 
 
+def nested(data: bytes, times: int) -> bytes:
+    for _ in range(times):
+        data = gzip.compress(data)
+    return data
+
+
 Spelling = tuple[Headers, Callable[[bytes], bytes]]
 LEGIBLE: dict[str, Spelling] = {
     "plain": ((), bytes),
@@ -90,6 +96,7 @@ LEGIBLE: dict[str, Spelling] = {
     "gzip, br": (coded(b"gzip, br"), lambda data: brotli.compress(gzip.compress(data))),
     "gzip, br on two lines": (coded(b"gzip", b"br"), lambda data: brotli.compress(gzip.compress(data))),
     "identity": (coded(b"identity"), bytes),
+    "four codings": (coded(b"gzip, gzip, gzip, gzip"), lambda data: nested(data, 4)),
     "byte order mark": ((), lambda data: b"\xef\xbb\xbf" + data),
     "latin-1": ((), with_message(b"prog", b"f\xfcr")),
     "latin-1 by charset": (typed(b"application/json; charset=iso-8859-1"), with_message(b"prog", b"f\xfcr")),
@@ -113,7 +120,10 @@ LEGIBLE_JSON: dict[str, Spelling] = {
 ILLEGIBLE: dict[str, Spelling] = {
     "unknown coding": (coded(b"compress"), bytes),
     "one coding of two unknown": (coded(b"gzip, dcb"), gzip.compress),
-    "five codings": (coded(b"gzip, gzip, gzip, gzip, gzip"), gzip.compress),
+    "five codings": (coded(b"gzip, gzip, gzip, gzip, gzip"), lambda data: nested(data, 5)),
+    "coded on the way, as it says": (((b"Transfer-Encoding", b"gzip, chunked"),), bytes),
+    "deflate and junk": (coded(b"deflate"), lambda data: zlib.compress(data) + b"junk"),
+    "no text": ((), lambda _: b"\x01\x02no"),
     "coded on the way": (((b"Transfer-Encoding", b"gzip, chunked"),), gzip.compress),
     "gzip cut": (coded(b"gzip"), lambda data: gzip.compress(data)[:-6]),
     "gzip in name only": (coded(b"gzip"), bytes),
@@ -187,6 +197,37 @@ def test_beyond_what_we_look_at_it_may_say_so(fill: bytes) -> None:
     body = b'{"errors":[' + many + b',{"extensions":{"errorClass":"INTERNAL"}}]}'
     assert row(SAYINGS[4], (), body) is Row.UNREADABLE
     assert row(SAYINGS[4], (), b'{"errors":[' + b",".join([fill] * 1000) + b"]}") is Row.SUCCESS
+
+
+def test_json_within_a_text_is_not_looked_for() -> None:
+    assert row(SAYINGS[0], (), json.dumps(SAYINGS[0].said.decode()).encode()) is Row.UNREADABLE
+
+
+def test_xml_has_a_bound_of_its_own() -> None:
+    saying = SAYINGS[5]
+    assert row(saying, (), saying.said.replace(b"<m>", b"<m>" + b"x" * XML_LIMIT)) is Row.UNREADABLE
+
+
+def test_a_bomb_counts_by_its_media_type_and_what_is_broken_does_not() -> None:
+    headers = (*coded(b"gzip"), *typed(b"application/xml"))
+    assert row(SAYINGS[4], headers, gzip.compress(b" " * 1_000_000)) is Row.SUCCESS
+    assert row(SAYINGS[4], headers, gzip.compress(b"<a/>")[:-4]) is Row.UNREADABLE
+
+
+def test_a_limit_that_may_be_a_failure_teaches_the_breaker_nothing() -> None:
+    terms = PROVIDERS["gocardless"].terms[0]
+    assert row_of(response(429, body=b"{"), Kind.KEYED, PROVIDERS["gocardless"], terms) is Row.UNREADABLE
+
+
+def test_a_success_that_may_be_a_limit_settles_nothing() -> None:
+    sign = {"statuses": [200], "body": [{"path": "code", "values": ["limit"]}]}
+    facts = profile(rate_limit={"signs": [sign]})
+    assert row_of(response(200, body=b"{"), Kind.KEYED, facts, facts.terms[0]) is Row.UNREADABLE
+
+
+def test_a_5xx_stays_what_its_status_says() -> None:
+    facts = profile(provider_failures=[{"body": [{"path": "code", "values": ["a"]}]}])
+    assert row_of(response(503, body=b'{"code":"a"}'), Kind.KEYED, facts, facts.terms[0]) is Row.UNAVAILABLE
 
 
 SILENT: dict[str, tuple[Headers, bytes]] = {

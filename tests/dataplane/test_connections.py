@@ -11,6 +11,7 @@ from tests.dataplane.rig import OK, proxied
 from tests.edges.hostile import Peer, until
 
 GET = b"GET /api/payment HTTP/1.1"
+POST = b"POST /api/payment HTTP/1.1"
 GET_1_0 = b"GET /api/payment HTTP/1.0"
 
 
@@ -40,6 +41,16 @@ async def test_pipelined_requests_are_answered_in_their_order(count: int, half: 
         if half:
             assert [reply.all("Connection") for reply in replies[-2:]][1] == [b"close"]
             assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("half", [False, True])
+async def test_pipelined_payments_with_bodies_hold_up_nobody(half: bool) -> None:
+    async with proxied() as rig, rig.client() as client:
+        await client.send(b"".join(rig.request(POST, b"Content-Length: 20000", body=b"q" * 20_000) for _ in range(50)))
+        if half:
+            client.half_close()
+        async with asyncio.timeout(20):
+            assert [(await client.reply()).status for _ in range(50)] == [200] * 50
 
 
 async def test_what_follows_connection_close_is_not_answered() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import pytest
+from redis.asyncio import Redis
 
 from demo.store import StoreServer, start_store
 from tests.e2e.raw import Arrival, Raw, answer, call, config, raw_provider, start, states, write
@@ -136,6 +137,28 @@ async def test_b_nothing_old_goes_where_a_reload_leads(rig: Rig, own_store: Stor
         if change == "url":  # the client's own call there is another payment, and resolves nothing
             assert (await call(replica, key="order-4711")).outcome == "final"
             await listed(rig, replica, [("unknown", None), ("final", 201)])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_b_an_upstream_that_is_renamed_is_the_same_one(
+    rig: Rig, own_store: StoreServer, *, restarted: bool
+) -> None:
+    async with raw_provider(scripted(None, answer(429), last=answer(201))) as provider:
+        document = config(provider.url, ledger=QUICK)
+        replica = await start(rig, document, own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        renamed = {**document, "upstreams": {"other": document["upstreams"]["psp"]}}
+        renamed["routes"] = [{"path": "/", "upstream": "other"}]
+        if restarted:
+            replica = await start(rig, renamed, own_store)
+            await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        else:
+            write(rig, replica.port, renamed)
+            await reload(replica)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        assert (await call(replica, key="k")).outcome == "final"
+        await listed(rig, replica, [], "?state=unknown")
 
 
 async def test_d_a_call_that_waits_does_not_take_the_lease_of_the_call_it_waits_for(
@@ -326,13 +349,30 @@ async def test_o1_unknown_outcomes_that_the_store_has_lost_are_told_and_written_
             store.stop()
 
 
+async def test_o1_a_key_that_comes_again_before_its_loss_is_noticed_is_in_doubt_still(
+    rig: Rig, own_store: StoreServer
+) -> None:
+    async with raw_provider(scripted(None, answer(429))) as provider:
+        replica = await start(rig, config(provider.url, ledger=QUICK), own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed(rig, replica, [("unknown", None)], "?state=unknown")
+        await flush(own_store)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        await listed_again(rig, replica, 1)
+
+
+async def flush(store: StoreServer) -> None:
+    async with Redis.from_url(store.url) as client:
+        await client.flushall()
+
+
 async def logged(replica: Process, event: str) -> bool:
     return bool(replica.events(event))
 
 
-async def listed_again(rig: Rig, replica: Process) -> None:
+async def listed_again(rig: Rig, replica: Process, count: int = 2) -> None:
     async def there() -> bool:
         document = await rig.get(replica, "/api/outcomes?state=unknown")
-        return len(document.get("outcomes", [])) == 2
+        return len(document.get("outcomes", [])) == count
 
     await until(there, "what was lost is listed again", 10)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from proxy import bookkeeper
 from proxy.core.errors import Unreadable
-from proxy.core.events import LedgerTrimmed, StoreFailed, TurnFailed
+from proxy.core.events import LedgerLost, LedgerTrimmed, StoreFailed, TurnFailed
 from proxy.core.fingerprint import describe
-from proxy.core.ledger import UNTRACKED, Entry, State, Write
+from proxy.core.ledger import UNTRACKED, Entry, Ground, Settlement, State, Write
+from proxy.edges.memory_ledger import MemoryLedger
 from tests.fakes import READ, payment, settled
 from tests.ledger.desk import DESTINATION, Desk, keyed
-from tests.ledger.entries import UP, told, write
+from tests.ledger.entries import RULE, UP, told, write
 
 OTHER = payment("POST", (b"Idempotency-Key", b"k-2"))
 
@@ -159,12 +161,12 @@ async def test_a_failed_look_is_a_failure_too(operation: str) -> None:
     desk = Desk()
     desk.store.away(operation)
     async with desk.at_work():
-        await desk.pass_(1.0)
+        await desk.pass_(0.5)
         assert desk.sink.of(StoreFailed) == [StoreFailed(operation, "away")]
         claim = await desk.claim()
         assert claim is not None
         assert claim.degraded
-        await desk.pass_(0.8)
+        await desk.pass_(0.4)
     assert desk.store.times("claim") == 0
 
 
@@ -278,6 +280,101 @@ async def test_a_claim_that_the_store_lost_still_holds_if_nobody_was_there_meanw
         found = await desk.store.entry(UP, claim.write.id)
         assert found is not None
         assert found.owner == ("r2/1" if meanwhile is State.IN_FLIGHT else claim.owner)
+
+
+async def test_a_claim_that_the_store_lost_does_not_hold_until_the_store_says_who_was_there() -> None:
+    desk = Desk()
+    async with desk.at_work():
+        claim = await desk.claim()
+        assert claim is not None
+        assert claim.write is not None
+        desk.store._entries.clear()
+        desk.store._leased.clear()
+        await desk.store.claim(claim.write, "r2/1", 60)
+        desk.store.away("claim")
+        await desk.pass_(4.0)
+        assert desk.store.times("renew") > 0
+        assert not desk.keeper.holds(claim)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_this_replica_knows_to_be_unknown_is_in_doubt_though_the_store_lost_it(*, lost: bool) -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    await desk.keeper.drain(0)
+    if lost:
+        desk.store._entries.clear()
+        desk.store._unknown.clear()
+    desk.clock.advance(7.0)
+    claim = await desk.claim()
+    assert claim is not None
+    assert (claim.doubt, claim.age) == (True, 7.0)
+    desk.keeper.settle(told(State.FINAL, claim.owner, id_=written.id, settles=False))
+    await desk.keeper.drain(0)
+    desk.keeper.recovery.at_once(UP)
+    await desk.keeper.recovery.compare(UP)
+    found = await desk.store.entry(UP, written.id)
+    assert found is not None
+    assert (found.state, desk.clock.wall() - found.since) == (State.UNKNOWN, 7.0)
+
+
+async def test_what_is_still_to_be_written_down_is_no_loss() -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    desk.keeper.recovery.at_once(UP)
+    assert await desk.keeper.recovery.compare(UP) is None
+    assert desk.sink.of(LedgerLost) == []
+
+
+@pytest.mark.parametrize(("rule", "settled"), [(RULE, True), ("stripe:Idempotency-Key", False)])
+async def test_an_upstream_that_was_renamed_is_the_same_one(rule: str, *, settled: bool) -> None:
+    desk = Desk()
+    before = replace(_write_of(desk), upstream="old", rule=rule)
+    await desk.store.settle("old", [Settlement(before, "r9/1", State.UNKNOWN, None, 1)])
+    desk.keeper.know(["old"])
+    await desk.keeper.count("old")
+    desk.clock.advance(50.0)
+    claim = await desk.claim()
+    assert claim is not None
+    assert claim.write is not None
+    assert (claim.doubt, claim.same_rule, claim.age) == (True, settled, 50.0)
+    desk.keeper.settle(told(State.FINAL, claim.owner, id_=before.id))
+    await desk.keeper.drain(0)
+    found = await desk.store.entry("old", before.id)
+    assert found is not None
+    assert found.state is (State.FINAL if settled else State.UNKNOWN)
+
+
+async def test_a_key_of_our_own_is_looked_for_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    await desk.store.settle("old", [told(State.UNKNOWN)])
+    desk.keeper.know(["old"])
+    await desk.keeper.count("old")
+    monkeypatch.delattr(MemoryLedger, "entry")  # asking would fail
+    assert await desk.claim(payment("POST")) is not None
+
+
+async def test_a_call_waits_for_one_that_its_upstream_began_under_another_name() -> None:
+    desk = Desk(auto=True)
+    renamed = replace(DESTINATION, upstream="new")
+    first = await desk.claim()
+    assert first is not None
+    assert await desk.keeper.claim(keyed(), renamed, patience=lambda: 0.0) is None
+    desk.keeper.settle(told(State.FINAL, first.owner))
+    assert await desk.keeper.claim(keyed(), renamed, patience=lambda: 0.0) is not None
+
+
+async def test_what_is_settled_is_in_no_doubt_whatever_this_replica_remembers() -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    await desk.keeper.drain(0)
+    await desk.store.settle(UP, [told(State.FINAL, "r2/1", id_=written.id, ground=Ground.DECLINE)])
+    claim = await desk.claim()
+    assert claim is not None
+    assert (claim.settled, claim.doubt) == (True, False)
 
 
 async def test_the_count_of_unknown_outcomes_follows_the_store() -> None:

@@ -286,6 +286,14 @@ async def test_what_the_store_has_lost_is_made_anew_and_what_it_knows_is_told(st
     assert [entry.write.id for entry in await store.entries(UP, State.UNKNOWN, 10)] == ["b", "c"]
 
 
+async def test_what_was_forgotten_for_want_of_room_is_not_restored(store: LedgerStore) -> None:
+    everything = [told(State.UNKNOWN, id_=id_) for id_ in "abcde"]
+    await store.settle(UP, everything)
+    answer = await store.restore(UP, everything)
+    assert (answer.missing, answer.resolved) == (frozenset(), frozenset())
+    assert (answer.tracked.unknown, answer.tracked.trimmed) == (3, 0)
+
+
 async def test_a_ledger_has_one_beginning(store: LedgerStore) -> None:
     first = (await store.claim(write(), "r1/1", LEASE)).tracked.began
     assert first

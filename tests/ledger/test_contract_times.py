@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -345,12 +346,58 @@ async def test_what_is_restored_is_nobody_s_and_can_be_taken_and_resolved(store:
     assert (await store.restore(UP, [told(State.UNKNOWN)])).resolved == {"a"}
 
 
-async def test_what_is_under_way_or_unknown_is_restored_already(store: LedgerStore) -> None:
-    await store.claim(write("a"), "r1/1", LEASE)
-    await ended(store, State.UNKNOWN, "b")
-    answer = await store.restore(UP, [told(State.UNKNOWN, id_=id_) for id_ in "ab"])
+async def test_what_is_unknown_is_restored_already(store: LedgerStore) -> None:
+    await ended(store, State.UNKNOWN)
+    answer = await store.restore(UP, [told(State.UNKNOWN)])
     assert (answer.missing, answer.resolved) == (frozenset(), frozenset())
-    assert [(await entry(store, id_)).state for id_ in "ab"] == [State.IN_FLIGHT, State.UNKNOWN]
+
+
+@pytest.mark.parametrize("meanwhile", [State.NOT_SENT, State.FINAL, State.IN_FLIGHT])
+async def test_what_came_again_to_a_store_that_had_lost_it_and_settled_nothing_is_unknown(
+    store: LedgerStore, meanwhile: State
+) -> None:
+    await store.claim(write("a"), "r1/1", LEASE)
+    if meanwhile is not State.IN_FLIGHT:
+        await store.settle(UP, [told(meanwhile, settles=False)])
+    answer = await store.restore(UP, [told(State.UNKNOWN, "r2/1")])
+    assert (answer.missing, answer.resolved, answer.tracked.unknown) == (frozenset("a"), frozenset(), 1)
+    found = await entry(store)
+    assert (found.state, found.ground) == (State.UNKNOWN, None)
+    if meanwhile is State.IN_FLIGHT:
+        assert found.owner == "r1/1", "the call under way goes on"
+        await store.settle(UP, [told(State.FINAL, settles=False)])
+        assert (await entry(store)).state is State.UNKNOWN
+    await store.settle(UP, [told(State.FINAL)])
+    assert (await entry(store)).state is State.FINAL
+
+
+async def test_an_entry_that_redis_evicted_is_unknown_as_long_as_the_index_says_so(redis_client: Redis) -> None:
+    store = redis_store(redis_client)
+    await ended(store, State.UNKNOWN)
+    before = await entry(store)
+    assert await redis_client.delete("t:{mock}:ledger:entry:a") == 1
+    answer = await store.claim(write(), "r2/1", LEASE)
+    assert answer.prior is not None
+    assert (answer.prior.state, answer.prior.write.rule) == (State.UNKNOWN, write().rule)
+    assert answer.prior.since == pytest.approx(before.changed, abs=A_MILLISECOND)
+    await store.settle(UP, [told(State.NOT_SENT, "r2/1")])
+    found = await entry(store)
+    assert (found.state, found.write, found.calls) == (State.UNKNOWN, write(), 1)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_is_restored_is_as_old_as_it_was(store: LedgerStore, *, lost: bool) -> None:
+    if not lost:
+        await ended(store, State.NOT_SENT)
+    await store.restore(UP, [replace(told(State.UNKNOWN), age=90.0)])
+    found = await entry(store)
+    assert found.changed - found.since == pytest.approx(90.0, abs=1.0)
+
+
+async def test_what_is_told_of_a_payment_that_the_store_lost_is_as_old_as_it_was(store: LedgerStore) -> None:
+    await store.settle(UP, [replace(told(State.UNKNOWN), age=90.0)])
+    found = await entry(store)
+    assert found.changed - found.since == pytest.approx(90.0, abs=1.0)
 
 
 # lists and bounds ---------------------------------------------------------------------------------------------------

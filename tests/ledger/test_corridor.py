@@ -819,3 +819,37 @@ async def test_the_end_of_the_replica_tries_once_more_and_leaves_the_rest() -> N
     assert await bench.followup.last_try(1.0) == 1
     await bench.written()
     assert sorted(await bench.entries.states()) == [State.FINAL, State.UNKNOWN]
+
+
+CONFLICT = response(
+    409,
+    body=b'{"error":{"errors":[{"reason":"idempotent_creation_conflict","links":{"conflicting_resource_id":"PM1"}}]}}',
+)
+
+
+def at_gocardless(body: bytes = b'{"a":1}') -> Payment:
+    return payment("POST", *KEYED.headers, target=b"/payments", body=body)
+
+
+@pytest.mark.parametrize(("body", "known"), [(b'{"a":1}', True), (b'{"a":2}', False)])
+async def test_a_replay_settles_the_payment_that_it_is_of(body: bytes, known: bool) -> None:
+    """GoCardless answers a replay with 409; asked for with another body it names another payment than the one asked."""
+    bench = Bench()
+    gocardless = load_profile("gocardless", Path())
+
+    def corridor(result: Result) -> Corridor:
+        keeper = book(bench.entries, bench.clock, f"r{len(bench.books)}")
+        bench.books.append(keeper)
+        return Corridor(result, config=ONCE, clock=bench.clock, ledger=keeper, facts=gocardless)
+
+    await corridor(RESET).pay(at_gocardless())
+    await bench.written()
+    answer = await corridor(CONFLICT).pay(at_gocardless(body))
+    await bench.written()
+    (entry,) = await bench.entries.all()
+    if known:
+        assert (answer.outcome, entry.state, entry.ground) == (Outcome.FINAL, State.FINAL, Ground.REPLAY)
+    else:
+        assert (answer.outcome, entry.state) == (Outcome.UNKNOWN, State.UNKNOWN)
+    later = await corridor(REFUSED).pay(at_gocardless())
+    assert later.outcome is Outcome.UNKNOWN, "it was carried out, or may have been"

@@ -9,6 +9,13 @@ local id, owner = ARGV[4], ARGV[5]
 local key = KEYS[1] .. id
 local was = redis.call('HMGET', key, 'state', 'ground', 'status', 'since', 'changed', 'body', 'rule', 'owner', 'lease')
 local state = was[1] or ''
+local listed = state == '' and redis.call('ZSCORE', KEYS[2], id)
+if listed then -- its entry was evicted, and the index knows still that it is unknown
+  redis.call('HSET', key, 'since', listed, 'attempts', 0)
+  describe(id, {ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]})
+  put(id, 'unknown')
+  state, was[4], was[5], was[6], was[7] = 'unknown', listed, listed, ARGV[13], ARGV[14]
+end
 if (was[8] or '') ~= '' then
   if tonumber(was[9]) > now then return {tracked(), 1, now, '', '', '', '', '', '', ''} end
   if state == 'in_flight' then

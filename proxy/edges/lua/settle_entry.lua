@@ -1,6 +1,6 @@
 -- Write down what became of calls, in order.
--- ARGV[4] JSON: list of {id, owner, state, ground or '', attempts, status or '', provider_request_id or '', and of the
--- write: method, route, request_id, reference, keyed, body, rule}
+-- ARGV[4] JSON: list of {id, owner, state, ground or '', attempts, status or '', provider_request_id or '', age in ms,
+-- and of the write: method, route, request_id, reference, keyed, body, rule}
 -- Returns tracked
 local function own_word(before, told, ground)
   if told == 'unknown' then return 'unknown', '' end
@@ -32,13 +32,13 @@ local function answer(key, again, status, provider_id)
   if provider_id ~= '' then redis.call('HSET', key, 'provider_request_id', provider_id) end
 end
 
-local function settle(id, owner, told, ground, attempts, status, provider_id, write)
+local function settle(id, owner, told, ground, attempts, status, provider_id, age, write)
   local key = KEYS[1] .. id
   local was = redis.call('HMGET', key, 'state', 'owner', 'lapsed', 'ground')
   local state, holder, before = was[1], was[2], was[4] or ''
   if not state then
     if told == 'not_sent' then return end
-    redis.call('HSET', key, 'since', now, 'changed', now, 'calls', 1, 'lease', 0, 'lapsed', 0)
+    redis.call('HSET', key, 'since', now - age, 'changed', now, 'calls', 1, 'lease', 0, 'lapsed', 0)
     describe(id, write)
     state, holder = 'in_flight', owner
   end
@@ -64,7 +64,7 @@ end
 begin()
 sweep(100)
 for _, one in ipairs(cjson.decode(ARGV[4])) do
-  settle(one[1], one[2], one[3], one[4], one[5], one[6], one[7], {unpack(one, 8)})
+  settle(one[1], one[2], one[3], one[4], one[5], one[6], one[7], one[8], {unpack(one, 9)})
 end
 redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - ARGV[3])
 return tracked()
