@@ -431,6 +431,14 @@ async def test_of_more_than_was_asked_for_the_latest_are_listed(store: LedgerSto
     assert await ids(store, kind, limit) == list("dcba" if kind is State.FINAL else "abcd")[:limit]
 
 
+async def test_a_list_of_one_state_looks_past_what_is_later_and_of_another(store: LedgerStore) -> None:
+    for id_, state in zip("abcd", [State.FINAL, State.FINAL, State.NOT_SENT, State.NOT_SENT], strict=True):
+        await ended(store, state, id_)
+        await asyncio.sleep(0.003)
+    assert await ids(store, State.FINAL, 2) == ["b", "a"]
+    assert await ids(store, State.NOT_SENT, 1) == ["d"]
+
+
 @pytest.mark.parametrize("most", [1, 2])
 async def test_the_oldest_unknown_beyond_the_bound_are_forgotten_by_whoever_counts(
     redis_client: Redis, most: int
