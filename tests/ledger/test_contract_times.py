@@ -98,30 +98,25 @@ async def test_a_renewal_of_what_has_ended_or_is_unknown_changes_nothing(store: 
     assert [(await entry(store, id_)).state for id_ in "fu"] == [State.FINAL, State.UNKNOWN]
 
 
-async def test_however_many_the_dead_have_left_all_are_found(store: LedgerStore) -> None:
+async def test_however_many_die_at_once_all_are_found_and_each_is_unknown_to_whoever_claims_it(
+    store: LedgerStore,
+) -> None:
+    """A command looks at no more than some of them, the first that died."""
     for number in range(25):
-        await store.claim(write(f"dead-{number}"), f"dead/{number}", 0.0)
-    await asyncio.sleep(0.005)
-    found = [(await store.claim(write(id_), "r1/1", LEASE)).tracked.unknown for id_ in "ab"]
-    assert found[-1] == 25
-    await store.claim(write("one more"), "dead/26", 0.0)
-    await asyncio.sleep(0.005)
-    assert (await store.claim(write("c"), "r1/1", LEASE)).tracked.unknown == 26
-    await store.settle(UP, [told(State.NOT_SENT)])
-    assert len(await ids(store, State.UNKNOWN)) == 26
-
-
-async def test_a_dead_call_is_unknown_to_whoever_claims_it_however_many_died_before(store: LedgerStore) -> None:
-    for number in range(25):
-        await store.claim(write(f"dead-{number:02}"), f"dead/{number}", 0.0)
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.005)
+        last = await store.claim(write(f"dead-{number:02}"), f"dead/{number}", 0.3)
+    assert last.tracked.unknown == 0, "all of them still live"
+    await asyncio.sleep(0.35)
     answer = await store.claim(write("dead-24"), "r1/1", LEASE)
     assert not answer.held
     assert granted(write("dead-24"), "r1/1", answer.prior, answer.now).doubt
     found = await entry(store, "dead-24")
     assert (found.state, found.owner, found.lapsed) == (State.UNKNOWN, "r1/1", False)
-    assert "dead-24" in await ids(store, State.UNKNOWN)
+    assert (await store.claim(write("b"), "r1/2", LEASE)).tracked.unknown == 25
+    await store.claim(write("one more"), "dead/26", 0.0)
+    await asyncio.sleep(0.005)
+    assert (await store.claim(write("c"), "r1/3", LEASE)).tracked.unknown == 26
+    await store.settle(UP, [told(State.NOT_SENT)])
+    assert len(await ids(store, State.UNKNOWN)) == 26
 
 
 @pytest.mark.parametrize("finder", ["claim", "settle", "count", "entries", "entry"])
@@ -434,6 +429,14 @@ async def test_of_more_than_was_asked_for_the_latest_are_listed(store: LedgerSto
         await asyncio.sleep(0.003)
     assert await ids(store, None, limit) == list("dcba")[:limit]
     assert await ids(store, kind, limit) == list("dcba" if kind is State.FINAL else "abcd")[:limit]
+
+
+async def test_a_list_of_one_state_looks_past_what_is_later_and_of_another(store: LedgerStore) -> None:
+    for id_, state in zip("abcd", [State.FINAL, State.FINAL, State.NOT_SENT, State.NOT_SENT], strict=True):
+        await ended(store, state, id_)
+        await asyncio.sleep(0.003)
+    assert await ids(store, State.FINAL, 2) == ["b", "a"]
+    assert await ids(store, State.NOT_SENT, 1) == ["d"]
 
 
 @pytest.mark.parametrize("most", [1, 2])
