@@ -95,7 +95,6 @@ class Bookkeeper:
         self._unknown: dict[str, int] = {}
         self._registered = False
         self._resting_until = 0.0
-        self._rest_of_turn = 0.0
         self._wake = asyncio.Event()
 
     def know(self, upstreams: Iterable[str]) -> None:
@@ -266,8 +265,7 @@ class Bookkeeper:
 
     async def _look_after(self) -> None:
         """Renew the leases of long calls, count, and compare; counting also finds what the dead have left."""
-        await self._clock.sleep(self._rest_of_turn)  # the first one at once: a new replica has to learn what was before
-        self._rest_of_turn = min(REST_SECONDS, self._lease / 3)
+        await self._clock.sleep(min(REST_SECONDS, self._lease / 3))
         if not self._reachable():
             return
         try:

@@ -230,6 +230,18 @@ class Forwarder:
         """Take the payment in the ledger; None if a call with the same key is still under way."""
         return await self._ledger.claim(keyed, self.destination, patience=patience)
 
+    async def known_of(self, payment: Payment) -> Outcome:
+        """What is known under the client's key of a request that is refused before it is sent."""
+        keyed = settle_kind(payment, self.profile, inject=False, new_key=self._new_key, base_path=self.base_path)
+        if not keyed.clients_key:
+            return Outcome.NOT_SENT
+        claim = await self.claim(keyed, lambda: 0.0)
+        if claim is None:
+            return Outcome.UNKNOWN
+        story = Story(keyed.write, claim)
+        self.settle(story)
+        return story.outcome
+
     def settle(self, story: Story) -> None:
         """Tell the ledger what became of the call."""
         if story.claim.write is not None:

@@ -30,7 +30,7 @@ class RequestRefused(HoldfastError):
     """A request we answer `status` ourselves; `error` is an RFC 9209 error type, `extra` more fields of the answer.
 
     `reason` is a word for the log where the request itself is at fault. The outcome is NOT_SENT, save where the client
-    broke off while its body was already on its way.
+    broke off while its body was already on its way, which was its one attempt, or an earlier call left it in doubt.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class RequestRefused(HoldfastError):
         self.detail = detail
         self.error = error
         self.outcome = outcome
+        self.attempts = 0 if outcome is Outcome.NOT_SENT else 1
         self.reason = reason
         self.extra = extra
 

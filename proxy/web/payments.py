@@ -15,10 +15,10 @@ from proxy.core.errors import RequestRefused
 from proxy.core.events import PaymentFinished
 from proxy.core.headers import Hop, lost_trailers, to_provider, with_host
 from proxy.core.malformed import Flaw, Target, read_target
-from proxy.core.model import Answer, Kind, Outcome, Payment
+from proxy.core.model import Answer, Body, Kind, Outcome, Payment
 from proxy.core.profiles import Profile
 from proxy.core.routes import Match
-from proxy.forward import Caller, Forwarder
+from proxy.forward import EARLIER_CALL, Caller, Forwarder
 from proxy.ports import Clock, EventSink
 from proxy.runtime import Runtime
 from proxy.web.body import read_body
@@ -96,26 +96,32 @@ class Payments:
         if target.authority is not None:
             headers = with_host(headers, target.authority.encode())
         self._check_loop(request)
-        if "Trailer" in request.headers and lost_trailers(headers, forwarder.profile):
-            detail = "A field that the provider should read comes as a trailer; send it in the head. Nothing was sent."
-            raise RequestRefused(400, detail, reason="trailer")
-        body, length = await read_body(
-            request,
-            hold,
-            retry_body=upstream.retry_body,
-            max_body=upstream.max_body,
-            remaining=inbound.started + upstream.timeouts.total - self._clock.now(),
+
+        def payment(body: Body, length: int | None) -> Payment:
+            return Payment(
+                request_id=inbound.request_id,
+                route=match.route.path,
+                method=request.method,
+                target=forwarder.base_path + match.target,
+                headers=to_provider(headers, self._hop(inbound, target, forwarder), length, forwarder.profile),
+                body=body,
+                body_length=length,
+            )
+
+        try:
+            _check_trailers(request, forwarder.profile)
+            body, length = await read_body(
+                request,
+                hold,
+                retry_body=upstream.retry_body,
+                max_body=upstream.max_body,
+                remaining=inbound.started + upstream.timeouts.total - self._clock.now(),
+            )
+        except RequestRefused as refusal:
+            raise await _with_doubt(refusal, payment(b"", None), forwarder) from None
+        return await forwarder.forward(
+            payment(body, length), Caller(inbound.started, lambda: _gone(request), inbound.trace_id)
         )
-        payment = Payment(
-            request_id=inbound.request_id,
-            route=match.route.path,
-            method=request.method,
-            target=forwarder.base_path + match.target,
-            headers=to_provider(headers, self._hop(inbound, target, forwarder), length, forwarder.profile),
-            body=body,
-            body_length=length,
-        )
-        return await forwarder.forward(payment, Caller(inbound.started, lambda: _gone(request), inbound.trace_id))
 
     def _check_loop(self, request: web.BaseRequest) -> None:
         """Refuse a request that this very replica sent, whatever stands in between (RFC 9110 section 7.6.3)."""
@@ -150,7 +156,7 @@ class Payments:
     def _refuse(
         self, inbound: Inbound, match: Match | None, refusal: RequestRefused, profile: Profile | None = None
     ) -> AnswerResponse:
-        attempts = 0 if refusal.outcome is Outcome.NOT_SENT else 1  # what broke off on its way had its one attempt
+        attempts = refusal.attempts
         told = Told(inbound.request_id, attempts, refusal.outcome, profile=profile)
         answer = problem(refusal.status, refusal.error, refusal.detail, told, refusal.extra)
         self._events.publish(
@@ -174,6 +180,20 @@ class Payments:
         if not content.is_eof() or content.exception() is not None:
             response.force_close()
         return response
+
+
+def _check_trailers(request: web.BaseRequest, profile: Profile) -> None:
+    if "Trailer" in request.headers and lost_trailers(request.raw_headers, profile):
+        detail = "A field that the provider should read comes as a trailer; send it in the head. Nothing was sent."
+        raise RequestRefused(400, detail, reason="trailer")
+
+
+async def _with_doubt(refusal: RequestRefused, payment: Payment, forwarder: Forwarder) -> RequestRefused:
+    """The refusal of a request that was not sent, with what an earlier call with its key has left."""
+    if refusal.outcome is Outcome.NOT_SENT and await forwarder.known_of(payment) is not Outcome.NOT_SENT:
+        refusal.outcome = Outcome.UNKNOWN
+        refusal.detail += f" But {EARLIER_CALL}."
+    return refusal
 
 
 def _gone(request: web.BaseRequest) -> bool:

@@ -230,6 +230,7 @@ async def everything(store: StoreServer) -> str:
                 "hash": client.hgetall,
                 "string": client.get,
                 "stream": client.xrange,
+                "set": client.smembers,
                 "zset": lambda name: client.zrange(name, 0, -1, withscores=True),
             }[kind]
             parts += [key, await read(key)]

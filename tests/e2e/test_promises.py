@@ -161,6 +161,22 @@ async def test_b_an_upstream_that_is_renamed_is_the_same_one(
         await listed(rig, replica, [], "?state=unknown")
 
 
+@pytest.mark.parametrize(("lines", "body"), [((), b"x" * 2048), (("Trailer: Authorization",), b"{}")])
+async def test_e_what_is_refused_before_it_is_sent_takes_no_doubt_away(
+    rig: Rig, own_store: StoreServer, lines: tuple[str, ...], body: bytes
+) -> None:
+    async with raw_provider(scripted(None)) as provider:
+        small = {"max_body": 1024, "retry_body": 1024}
+        replica = await start(rig, config(provider.url, ledger=QUICK, upstream=small), own_store)
+        fresh = await call(replica, key="another", lines=lines, body=body)
+        assert (fresh.status in {400, 413}, fresh.outcome, fresh.attempts) == (True, "not_sent", 0)
+        assert (await call(replica, key="k")).outcome == "unknown"
+        refused = await call(replica, key="k", lines=lines, body=body)
+        assert (refused.status, refused.outcome, refused.attempts) == (fresh.status, "unknown", 0)
+        assert len(provider.arrivals) == 1
+        await listed(rig, replica, [("unknown", None)], "?state=unknown")
+
+
 async def test_d_a_call_that_waits_does_not_take_the_lease_of_the_call_it_waits_for(
     rig: Rig, own_store: StoreServer
 ) -> None:

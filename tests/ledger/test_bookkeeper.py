@@ -161,12 +161,12 @@ async def test_a_failed_look_is_a_failure_too(operation: str) -> None:
     desk = Desk()
     desk.store.away(operation)
     async with desk.at_work():
-        await desk.pass_(0.5)
+        await desk.pass_(1.0)
         assert desk.sink.of(StoreFailed) == [StoreFailed(operation, "away")]
         claim = await desk.claim()
         assert claim is not None
         assert claim.degraded
-        await desk.pass_(0.4)
+        await desk.pass_(0.8)
     assert desk.store.times("claim") == 0
 
 
