@@ -235,6 +235,7 @@ SUSPECT = [
     (b"GET /v1/charges?_method=POST HTTP/1.1", ()),
     (b"POST /v1/charges;v=2 HTTP/1.1", (b"Idempotency-Key: a-1",)),
     (b"POST /v1//charges HTTP/1.1", (b"Idempotency-Key: a-1",)),
+    (b"POST /v1/a%2fcharges HTTP/1.1", (b"Idempotency-Key: a-1",)),
 ]
 
 
