@@ -147,6 +147,7 @@ class Bookkeeper:
                 self._tell(replace(told, write=write, attempts=0))
 
     def _tell(self, told: Settlement) -> None:
+        self.recovery.note(told)
         waiting = self._waiting.setdefault(told.write.upstream, deque())
         if len(waiting) >= MOST_WAITING:
             _make_room(waiting)
@@ -260,7 +261,7 @@ class Bookkeeper:
                     self._rest(trouble)
                     return False
                 for told in batch:
-                    self.recovery.note(told)
+                    self.recovery.written(told)
         return True
 
     async def _look_after(self) -> None:

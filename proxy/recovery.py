@@ -31,10 +31,11 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One write that ended unknown, and when it was first sent (monotonic seconds)."""
+    """One write that ended unknown, when it was first sent (monotonic seconds), and whether the store was told."""
 
     told: Settlement
     first: float
+    written: bool = False
 
 
 class Recovery:
@@ -51,7 +52,7 @@ class Recovery:
         self.losses: dict[str, Losses] = {}
 
     def note(self, told: Settlement) -> None:
-        """Take in what has been written down."""
+        """Take in what is to be written down."""
         first = self._clock.now() - told.age
         unknown = self._unknown.setdefault(told.write.upstream, {})
         if told.settles:
@@ -60,6 +61,12 @@ class Recovery:
             unknown[told.write.id] = Known(told, first)
             if len(unknown) > MOST_REMEMBERED:
                 del unknown[next(iter(unknown))]
+
+    def written(self, told: Settlement) -> None:
+        """Note that the store has it now, so that it is lost if it is not there."""
+        unknown = self._unknown.get(told.write.upstream, {})
+        if (known := unknown.get(told.write.id)) is not None and known.told is told:
+            unknown[told.write.id] = replace(known, written=True)
 
     def recall(self, claim: Claim) -> Claim:
         """The claim with what this replica still knows of the payment, should the store have lost that."""
@@ -85,11 +92,13 @@ class Recovery:
 
     async def compare(self, upstream: str) -> Tracked | None:
         """Write back what the store has lost, where it is time to look; StoreUnavailable if it cannot answer."""
-        unknown = self._unknown.get(upstream, {})
-        if self._clock.now() < self._due.get(upstream, 0.0) or not (unknown or upstream in self._lost):
+        now, unknown = self._clock.now(), self._unknown.get(upstream, {})
+        if now < self._due.get(upstream, 0.0):
             return None
-        now, restored, tracked = self._clock.now(), 0, None
-        left = [replace(known.told, age=now - known.first) for known in unknown.values()]
+        left = [replace(known.told, age=now - known.first) for known in unknown.values() if known.written]
+        if not (left or upstream in self._lost):
+            return None
+        restored, tracked = 0, None
         while left:
             batch, left = left[:MOST_AT_ONCE], left[MOST_AT_ONCE:]
             answer = await self._store.restore(upstream, batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 MASK = "[masked]"
 SHORTEST, LONGEST = 13, 19
@@ -10,6 +11,8 @@ SHORTEST, LONGEST = 13, 19
 
 _RUN = re.compile(r"\d(?:[ -]{0,2}\d){12,}")
 _DIGITS = re.compile(r"\d+")
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+"""Twice a digit, as the sum of its two digits."""
 _OWN_ID = re.compile(r"(?=.*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 """A trace id or UUID: masking one in a few hundred by chance would lose the very thing a person looks for.
 
@@ -32,23 +35,32 @@ def looks_like_card_number(text: str) -> bool:
 def _mask_run(run: str) -> str:
     """The run with its card numbers masked; a number may begin and end at any group, as in `4242 4242 4242 4242 12`."""
     groups = list(_DIGITS.finditer(run))
-    for first, start in enumerate(groups):
-        if len(start[0]) > LONGEST:  # too long for one card, long enough for two
-            return run[: start.start()] + MASK + _mask_run(run[start.end() :])
-        digits = ""
-        for end in groups[first:]:
-            digits += end[0]
-            if len(digits) > LONGEST:
-                break
-            if len(digits) >= SHORTEST and luhn(digits):
-                return run[: start.start()] + MASK + _mask_run(run[end.end() :])
-    return run
+    parts: list[str] = []
+    done = first = 0
+    while first < len(groups):
+        last = _end_of_card(groups, first)
+        if last is not None:
+            parts += [run[done : groups[first].start()], MASK]
+            done, first = groups[last].end(), last
+        first += 1
+    return "".join([*parts, run[done:]])
+
+
+def _end_of_card(groups: Sequence[re.Match[str]], first: int) -> int | None:
+    """The last group of the card number that begins with the group `first`, if one does."""
+    if len(groups[first][0]) > LONGEST:  # too long for one card, long enough for two
+        return first
+    digits = ""
+    for last in range(first, len(groups)):
+        digits += groups[last][0]
+        if len(digits) > LONGEST:
+            break
+        if len(digits) >= SHORTEST and luhn(digits):
+            return last
+    return None
 
 
 def luhn(digits: str) -> bool:
     """Whether the last digit is the check digit of the others (ISO/IEC 7812-1 annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = int(digit) * (1 + place % 2)
-        total += doubled - 9 if doubled > 9 else doubled  # noqa: PLR2004 - the sum of its two digits
-    return total % 10 == 0
+    doubled = sum(_DOUBLED[digit] for digit in map(int, digits[-2::-2]))
+    return (sum(map(int, digits[-1::-2])) + doubled) % 10 == 0

@@ -27,7 +27,7 @@ FAN_OUT = 1000
 
 _MEDIA = re.compile(rb"\s*(text|image|audio|video|application)/(?!octet-stream)", re.IGNORECASE)
 _HTML = re.compile(r"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE)
-_XML_HEAD = re.compile(r"<\?xml[^>]*\?>")
+_XML_HEAD = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _NOT_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -140,7 +140,7 @@ class Document:
         found = _XmlTexts().read(self._bytes)
         if found is not None or not self._lenient:
             return found
-        plain = _NOT_XML.sub("", _XML_HEAD.sub("", self._text.text, count=1))
+        plain = _NOT_XML.sub("", _XML_HEAD.sub("", self._text.text))
         return _XmlTexts().read(plain.encode("utf-8"))
 
 

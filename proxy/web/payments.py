@@ -27,6 +27,8 @@ from proxy.web.refusals import NOWHERE
 from proxy.web.response import AnswerResponse
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+LONGEST_ID = 1024
+"""A client's id that is longer is not even looked through for card numbers, and replaced: that would take too long."""
 _BUG = RequestRefused(500, "Holdfast met an internal error.", error="proxy_internal_error", outcome=Outcome.UNKNOWN)
 _TRACE_ID = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -40,7 +42,7 @@ class Inbound:
     trace_id: str | None
     started: float
     own_id: bool = False
-    """Whether the client's id is not to be passed on: it could be a card number."""
+    """Whether the client's id is not to be passed on: it could be a card number, or is too long to tell."""
 
 
 class Payments:
@@ -126,7 +128,7 @@ class Payments:
         """A request id that is safe to log: the client's own if it is a plain token, else one of ours."""
         started = self._clock.now()
         given = request.headers.get("X-Request-Id", "")
-        card = bool(given) and looks_like_card_number(given)
+        card = bool(given) and (len(given) > LONGEST_ID or looks_like_card_number(given))
         plain = _REQUEST_ID.fullmatch(given) is not None and not card
         trace = _TRACE_ID.fullmatch(request.headers.get("traceparent", ""))
         return Inbound(request, given if plain else self._new_id(), trace and trace[1], started, card)

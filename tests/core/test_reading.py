@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.core.model import Headers, Kind
 from proxy.core.outcome import Row, row_of
-from proxy.core.reading import JSON_LIMIT, Document
+from proxy.core.reading import JSON_LIMIT, XML_LIMIT, Document
 from tests import zstd
 from tests.core.providers import NAMES, PROVIDERS
 from tests.fakes import FakeStream, response
@@ -85,6 +86,18 @@ LOOSE = [b'\xef\xbb\xbf{"a": "x"}', b'{"a": "x", "b": NaN}', b'{"a": "x"}\0', b'
 def test_only_an_answer_is_read_loosely(body: bytes) -> None:
     assert Document(body, ()).json_values("a") == []
     assert Document(body, (), lenient=True).json_values("a") == ["x"]
+
+
+@pytest.mark.parametrize("head", [b"", b"\n <?xml version='1.0' encoding='x'?>", b"<?xml version='1.0'?>\n"])
+def test_an_xml_declaration_is_no_hindrance_where_an_answer_is_read(head: bytes) -> None:
+    assert Document(head + b"<a><b>\x01x</b></a>", (), lenient=True).xml_values("a/b") == ["x"]
+
+
+def test_declarations_without_an_end_cost_no_more_than_their_bytes() -> None:
+    body = b"<?xml?" * (XML_LIMIT // 6)
+    started = time.process_time()
+    assert Document(body, (), lenient=True).xml_values("a") == []
+    assert time.process_time() - started < 0.3
 
 
 def test_more_than_the_limit_is_not_read() -> None:

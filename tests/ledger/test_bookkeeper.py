@@ -328,6 +328,17 @@ async def test_what_is_still_to_be_written_down_is_no_loss() -> None:
     assert desk.sink.of(LedgerLost) == []
 
 
+async def test_what_is_still_to_be_written_down_is_in_doubt_though_the_store_lost_the_call() -> None:
+    desk = Desk()
+    written, owner = await desk.granted()
+    desk.store._entries.clear()
+    desk.store._leased.clear()
+    desk.keeper.settle(told(State.UNKNOWN, owner, id_=written.id))
+    claim = await desk.claim()
+    assert claim is not None
+    assert (claim.doubt, claim.degraded) == (True, False)
+
+
 @pytest.mark.parametrize(("rule", "settled"), [(RULE, True), ("stripe:Idempotency-Key", False)])
 async def test_an_upstream_that_was_renamed_is_the_same_one(rule: str, *, settled: bool) -> None:
     desk = Desk()

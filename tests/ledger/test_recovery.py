@@ -25,8 +25,10 @@ class Rig:
         self.recovery = Recovery(self.store, clock=self.clock, events=self.sink)
 
     def note(self, *ids: str) -> None:
+        """Unknown, and written down."""
         for id_ in ids:
-            self.recovery.note(told(UNKNOWN, id_=id_))
+            self.recovery.note(one := told(UNKNOWN, id_=id_))
+            self.recovery.written(one)
 
     def heard(self, began: str, known: int = 0, upstream: str = UP) -> None:
         self.recovery.heard(upstream, Tracked(0, 0, began), known)

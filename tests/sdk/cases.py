@@ -164,7 +164,7 @@ VARIANTS: dict[str, Variant] = {
         Razorpay,
         "razorpay",
         "razorpay",
-        "razorpay.ServerError",
+        "builtins.Exception",  # its errors have no base of their own
         {
             SUCCESS: (1, 1, "final", None),
             OPEN: (0, 0, "not_sent", "razorpay.ServerError"),
