@@ -93,7 +93,7 @@ class Story:
             write,
             owner,
             OF_OUTCOME[outcome],
-            ground=self._ground() if outcome is Outcome.FINAL else None,
+            ground=self._ground(*self.last) if self.last is not None and outcome is Outcome.FINAL else None,
             attempts=self.attempts + (self.broken is not None),
             status=response.status if isinstance(response, Response) else None,
             provider_request_id=provider_id(response.headers, profile) if answered and response else None,
@@ -105,11 +105,8 @@ class Story:
             return Outcome.UNKNOWN
         return Outcome.NOT_SENT if self.last is None else self._known(self.last[1], doubt=self.doubt)
 
-    def _ground(self) -> Ground:
+    def _ground(self, result: Result, row: Row) -> Ground:
         """What made it final. A key refused for another body was in use before, by whomever."""
-        if self.last is None:
-            return Ground.OTHER
-        result, row = self.last
         if self.settles:
             return _SETTLED_BY.get(row, Ground.SUCCESS)
         refused = result.status is not None and 400 <= result.status < 500  # noqa: PLR2004 - RFC 9110 section 15.5

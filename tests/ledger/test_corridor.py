@@ -793,6 +793,40 @@ async def test_it_ends_with_its_time() -> None:
     assert await bench.entries.states() == [State.UNKNOWN]
 
 
+async def test_it_ends_when_the_next_wait_would_not_fit() -> None:
+    bench = Following(*[RESET] * 3, **{"for": "5s"})
+    await bench.one.pay()
+    await bench.run(8)  # until 4 s: sent after 0, 1 and 3 s, and the next wait is 4 s
+    assert bench.results()[-1] == "expired"
+    assert len(bench.followup) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "before", "known"),
+    [
+        (KEYED, RESET, Outcome.UNKNOWN),
+        (KEYED, response(201), Outcome.UNKNOWN),
+        (KEYED, response(429), Outcome.NOT_SENT),
+        (payment("POST"), RESET, Outcome.NOT_SENT),
+    ],
+)
+async def test_what_is_refused_before_it_is_sent_is_told_what_its_key_is_known_for(
+    one: Payment, before: Result, known: Outcome
+) -> None:
+    bench = Bench()
+    await bench.corridor(before).pay()
+    await bench.written()
+    assert await bench.corridor().forwarder.known_of(one) is known
+    await bench.written()
+    assert State.IN_FLIGHT not in await bench.entries.states(), "asking holds nothing"
+
+
+async def test_while_a_call_with_its_key_is_under_way_nothing_is_known() -> None:
+    bench = Bench()
+    await bench.entries.claim(await _write(bench), "r9/1", 1000)
+    assert await bench.corridor().forwarder.known_of(KEYED) is Outcome.UNKNOWN
+
+
 async def test_somebody_else_s_answer_ends_it_too() -> None:
     bench = Following(RESET)
     await bench.one.pay()

@@ -11,7 +11,7 @@ local was = redis.call('HMGET', key, 'state', 'ground', 'status', 'since', 'chan
 local state = was[1] or ''
 local listed = state == '' and redis.call('ZSCORE', KEYS[2], id)
 if listed then -- its entry was evicted, and the index knows still that it is unknown
-  redis.call('HSET', key, 'since', listed, 'attempts', 0)
+  redis.call('HSET', key, 'since', listed)
   describe(id, {ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13], ARGV[14]})
   put(id, 'unknown')
   state, was[4], was[5], was[6], was[7] = 'unknown', listed, listed, ARGV[13], ARGV[14]
