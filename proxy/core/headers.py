@@ -45,7 +45,7 @@ _DECIDES_MONEY = re.compile(
 )
 """The same for fields that nobody can list: whose account, under which key, what is signed, whether it is a trial."""
 
-_REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"x-forwarded-for"})
+_REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
 
 
 @dataclass(frozen=True, slots=True)

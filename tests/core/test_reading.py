@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.core.model import Headers, Kind
 from proxy.core.outcome import Row, row_of
-from proxy.core.reading import JSON_LIMIT, XML_LIMIT, Document
+from proxy.core.reading import JSON_LIMIT, XML_DEPTH, XML_ELEMENTS, XML_LIMIT, Document
 from tests import zstd
 from tests.core.providers import NAMES, PROVIDERS
 from tests.fakes import FakeStream, response
@@ -168,3 +168,15 @@ def test_a_streamed_answer_is_named_by_its_status_alone() -> None:
     assert (
         row_of(response(200, body=stream), Kind.KEYED, PROVIDERS["adyen"], PROVIDERS["adyen"].terms[0]) is Row.SUCCESS
     )
+
+
+@pytest.mark.parametrize(("elements", "found"), [(XML_ELEMENTS - 1, ["x"]), (XML_ELEMENTS, [])])
+def test_xml_with_too_many_elements_is_not_read(elements: int, found: list[str]) -> None:
+    body = b"<a>" + b"<b/>" * (elements - 1) + b"<c>x</c></a>"
+    assert Document(body, ()).xml_values("a/c") == found
+
+
+@pytest.mark.parametrize(("depth", "found"), [(XML_DEPTH, ["x"]), (XML_DEPTH + 1, [])])
+def test_xml_that_is_too_deep_is_not_read(depth: int, found: list[str]) -> None:
+    body = b"<a>" * depth + b"x" + b"</a>" * depth
+    assert Document(body, ()).xml_values("*a") == found
