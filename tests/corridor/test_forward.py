@@ -437,6 +437,7 @@ async def test_real_traffic_is_the_probe_and_closes_the_breaker() -> None:
     assert (await corridor.pay()).status == 201
     await settled()
     assert corridor.sink.of(AttemptFinished)[0].probe
+    assert corridor.transport.sent[-1].max_idle_age == 0.0, "it asks how the provider is, not how an old connection is"
     assert isinstance(corridor.gate.view.record.state, Closed)
 
 

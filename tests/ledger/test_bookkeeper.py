@@ -454,3 +454,14 @@ async def test_an_entry_is_found_whichever_upstream_s_it_is() -> None:
 
 def _write_of(desk: Desk) -> Write:
     return describe(desk.keeper._secret, DESTINATION, keyed(), unique="")
+
+
+async def test_while_the_shared_store_is_known_to_be_away_nobody_looks_at_the_books() -> None:
+    desk = Desk()
+    desk.up = False
+    async with desk.at_work():
+        await desk.pass_(5)
+        assert desk.store.asked == []
+        desk.up = True
+        await desk.pass_(3)
+    assert {name for name, _ in desk.store.asked} >= {"upstreams", "count"}

@@ -887,3 +887,10 @@ async def test_a_replay_settles_the_payment_that_it_is_of(body: bytes, known: bo
         assert (answer.outcome, entry.state) == (Outcome.UNKNOWN, State.UNKNOWN)
     later = await corridor(REFUSED).pay(at_gocardless())
     assert later.outcome is Outcome.UNKNOWN, "it was carried out, or may have been"
+
+
+async def test_without_a_ledger_nothing_is_followed_up() -> None:
+    bench = Following()
+    alone = Corridor(RESET, config=ONCE, clock=bench.clock, followup=bench.followup)
+    assert (await alone.pay()).outcome is Outcome.UNKNOWN
+    assert len(bench.followup) == 0

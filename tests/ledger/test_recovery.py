@@ -7,12 +7,12 @@ import pytest
 from proxy import recovery
 from proxy.core.errors import StoreUnavailable
 from proxy.core.events import LedgerLost
-from proxy.core.ledger import Ground, State
+from proxy.core.ledger import Claim, Ground, State
 from proxy.ports import Tracked
 from proxy.recovery import Recovery
 from tests.fakes import FakeClock, RecordingSink
 from tests.ledger.desk import Desk, Store
-from tests.ledger.entries import UP, told
+from tests.ledger.entries import UP, told, write
 
 UNKNOWN = State.UNKNOWN
 
@@ -192,3 +192,15 @@ async def test_after_an_outage_it_is_compared_at_once() -> None:
         await desk.pass_(3.0)
     assert desk.sink.of(LedgerLost) == [LedgerLost(UP, 1, 1)]
     assert desk.keeper.unknown(UP) == 1
+
+
+async def test_what_a_claim_shows_to_be_lost_is_written_back_without_waiting_for_the_next_look() -> None:
+    rig = Rig()
+    rig.note("a")
+    assert await rig.compare() == {"a"}
+    assert await rig.compare() == set(), "not twice within half a minute"
+    claim = rig.recovery.recall(Claim(write("a"), "r1/1"))
+    assert claim.doubt
+    assert await rig.compare() == {"a"}
+    rig.recovery.recall(Claim(write("a"), "r1/2", doubt=True))
+    assert await rig.compare() == set(), "where the store knows, there is nothing to write back"
