@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -185,10 +186,10 @@ def follows() -> None:
 def lingers() -> None:
     """What was sent last is sent once more when everything has ended."""
     targets = _targets()
-    last: list[tuple[Any, Any]] = []
+    last: deque[tuple[Any, Any]] = deque(maxlen=20)  # many, since a provider may be out just then
 
     async def instead(usual: Send, self: HttpUpstream, payment: Any, more: dict[str, Any]) -> Any:
-        last[:] = [(targets[id(self)], payment)]
+        last.append((targets[id(self)], payment))
         return await usual(self, payment, **more)
 
     def make(usual: Callable[[Service], Awaitable[None]]) -> Callable[[Service], Awaitable[None]]:

@@ -102,15 +102,16 @@ def _own_doing(payment: Payment, charge: str, docket: Docket) -> bool:
     evidence = docket.evidence
     made = {str(each["id"]): each for each in evidence.charges if each["reference"] == payment.reference}
     mark, tries = evidence.charged_by[charge], {one.mark: one for one in payment.tries}
-    if mark not in tries or any(arrival.doubtful for arrival in _before(made[charge], evidence.arrivals.get(mark, ()))):
-        return False
     earlier = [each for each in made.values() if float(str(each["at"])) < float(str(made[charge]["at"]))]
     marks = {evidence.charged_by[str(each["id"])] for each in earlier}
+    if mark not in tries:
+        return False
+    if made[charge].get("provider") not in {each.get("provider") for each in earlier}:
+        return mark not in marks  # its first charge there, of another request: however often that one was sent there
+    if any(arrival.doubtful for arrival in _before(made[charge], evidence.arrivals.get(mark, ()))):
+        return False
     if payment.custom is Custom.LIBRARY:
         return mark not in marks and all(_own_words(tries[one]) for one in marks if one in tries)
-    elsewhere = {each.get("provider") for each in earlier} != {made[charge].get("provider")}
-    if elsewhere:
-        return mark not in marks
     keys = {each.get("key") for each in earlier}
     if payment.custom is Custom.NEW_KEY and made[charge].get("key") not in keys:
         return not any(rule in NOT_SENT_RULES for rule, _ in of_words(payment, [*made], docket))

@@ -282,13 +282,16 @@ def test_who_starts_over_was_told_wrongly_or_by_one_who_could_not_know(
     assert rules(replace(judged, evidence=evidence, troubles=troubles)) == found
 
 
+@pytest.mark.parametrize("resent", [False, True])
 @pytest.mark.parametrize(
     ("by", "found"), [("p/2", []), ("p/1", [verdict.DUPLICATE, conduct.MOVED_ON, verdict.UNCOUNTED])]
 )
-def test_one_key_that_came_again_just_as_its_upstream_was_moved(by: str, found: list[str]) -> None:
+def test_one_key_that_came_again_just_as_its_upstream_was_moved(by: str, found: list[str], *, resent: bool) -> None:
     there = later(CHARGED, 0.3, provider=2)
-    arrived, then = ((CHARGED,), (there,)) if by == "p/2" else ((CHARGED, there), ())
-    judged = case(PAID, second(PAID), made=("pay_1", "pay_2"), arrived=arrived, then=then, move=Move(11.0, 12.5))
+    doubtful = (later(FAILED, 0.2, provider=2),) if resent and by == "p/2" else ()
+    arrived, then = ((CHARGED,), (*doubtful, there)) if by == "p/2" else ((CHARGED, there), ())
+    paid = second(PAID, attempts=1 + len(doubtful))
+    judged = case(PAID, paid, made=("pay_1", "pay_2"), arrived=arrived, then=then, move=Move(11.0, 12.5))
     first, again = judged.evidence.charges
     charges = ({**first, "provider": 1}, {**again, "provider": 2})
     evidence = replace(judged.evidence, charges=charges, charged_by={"pay_1": "p/1", "pay_2": by})
