@@ -16,7 +16,13 @@ demo: $(READY) ## a store, a flaky provider and two replicas on this machine, un
 	@$(BIN)/python -m demo $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(READY) ## the whole test suite, with a real store server (ARGS="-k breaker")
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+# Tests of whole processes keep time, so they have the machine to themselves; the others run two files at a time.
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
+else
+	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 check: $(READY) ## lint, format and types
 	@$(BIN)/ruff check --quiet
