@@ -16,7 +16,7 @@ from proxy.ports import Shared, Tally
 
 WINDOW = 30.0
 UP, END = "mock", "end"
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 10.0
 RECORD = Record(1, HalfOpen(10.0), 1e9, 1, "because")
 
 
@@ -27,7 +27,7 @@ class Listener:
         self.store = store
         self.heard: list[Shared] = []
         self._news = asyncio.Event()
-        self._end = 0
+        self._end = self._asked = 0
 
     async def listen(self) -> None:
         async for change in self.store.changes([UP, END]):
@@ -42,15 +42,15 @@ class Listener:
 
     async def all(self) -> list[Shared]:
         """What it has heard since it was asked last."""
-        sought = self._end + 1
+        before = self._asked
         async with asyncio.timeout(WAIT_SECONDS):
-            while self._end < sought:
-                await self.store.install(END, Record(sought, Closed(), 0.0), expected=None, window=WINDOW)
+            while self._end <= before:  # the first may have been told before anybody listened; any of them will do
+                self._asked += 1
+                await self.store.install(END, Record(self._asked, Closed(), 0.0), expected=None, window=WINDOW)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.1):
+                    async with asyncio.timeout(0.2):
                         await self._news.wait()
                 self._news.clear()
-                sought += self._end < sought
         heard, self.heard = self.heard, []
         return heard
 
