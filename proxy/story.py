@@ -79,10 +79,7 @@ class Story:
         return self.claim.settled and (row is Row.SUCCESS or (row is Row.KEY_MISMATCH and not self.claim.same_body))
 
     def _known(self, row: Row, *, doubt: bool) -> Outcome:
-        outcome = TABLE[row].outcome
-        if outcome is Outcome.NOT_SENT:
-            return Outcome.UNKNOWN if self.sent or doubt else Outcome.NOT_SENT
-        return Outcome.UNKNOWN if doubt and not self.settles else outcome
+        return retry.known(row, settles=self.settles, doubtful=doubt, sent=self.sent)
 
     def settlement(self, write: Write, owner: str, profile: Profile) -> Settlement:
         """What the ledger is told: what this call came to by itself. What earlier ones left is the ledger's to add."""

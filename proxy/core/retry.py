@@ -129,10 +129,15 @@ def outcome_after(row: Row, kind: Kind, *, doubtful: bool, sent: bool = False) -
     `doubtful`: an earlier attempt may have been carried out. `sent`: one was sent at all, so that failing to connect
     now no longer says that nothing was (row 2).
     """
+    return known(row, settles=settles(row, kind), doubtful=doubtful, sent=sent)
+
+
+def known(row: Row, *, settles: bool, doubtful: bool, sent: bool) -> Outcome:
+    """The same where it is known already whether the answer settles what is in doubt."""
     outcome = TABLE[row].outcome
     if outcome is Outcome.NOT_SENT and (sent or doubtful):
         return Outcome.UNKNOWN
-    return Outcome.UNKNOWN if doubtful and not settles(row, kind) else outcome
+    return Outcome.UNKNOWN if doubtful and not settles else outcome
 
 
 def leaves_doubt(row: Row) -> bool:
